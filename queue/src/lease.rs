@@ -1,0 +1,332 @@
+//! What workers call: claim, settle, renew, release, and the sweep that anybody may run.
+//!
+//! A lease is the right to run and to settle one task; it is known by its [`Token`]. Whoever
+//! lost it changes nothing any more.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    names::{Namespace, QueueName, TaskId},
+    queue::{Queue, exactly, queue_key, stored, text, triples},
+    record,
+    state::ErrorKind,
+    store::{Reply, Script, StoreError},
+    task::{AttemptReport, Definition, Progress, Progression, TaskError},
+};
+
+/// How many tasks one call may settle, claim or renew.
+pub const MAX_CALL: usize = 500;
+
+/// One worker process: random, new with every start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Instance(String);
+
+impl Instance {
+    /// A new one, recognisable by the host's name.
+    pub fn random(host: &str) -> Self {
+        let host: String = host
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' })
+            .take(32)
+            .collect();
+        let chance = uuid::Uuid::new_v4().simple().to_string();
+        Self(format!("{host}-{}", &chance[..12]))
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Proof of one claim of one task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Token(String);
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A claimed task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Proof of the claim.
+    pub token: Token,
+    /// The task.
+    pub definition: Definition,
+    /// How its attempts went so far.
+    pub progression: Progression,
+}
+
+/// How an attempt is settled.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The task.
+    pub id: TaskId,
+    /// Proof of the claim.
+    pub token: Token,
+    /// Whose it is.
+    pub namespace: Namespace,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// What becomes of the task.
+    pub verdict: Verdict,
+    /// What the attempt used and ran.
+    pub report: AttemptReport,
+    /// What the guest printed.
+    pub log: Bytes,
+}
+
+/// What becomes of a task whose attempt has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// COMPLETED, with this result.
+    Complete(Bytes),
+    /// FAILED.
+    Fail(TaskError),
+    /// Tried again after a while; the attempt counts.
+    Retry(TaskError, Duration),
+    /// Tried again after a while; the attempt does not count.
+    Postpone(TaskError, Duration),
+}
+
+/// Which queues a worker serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Served {
+    /// All there are, in rotation.
+    #[default]
+    All,
+    /// These, in rotation.
+    Only(Vec<(Namespace, QueueName)>),
+}
+
+/// One settle + claim of one worker instance. Instances have one such call in flight.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The number of the call: sent again unchanged, it is answered the same.
+    pub number: u64,
+    /// At most [`MAX_CALL`].
+    pub settlements: Vec<Settlement>,
+    /// How many tasks are wanted, at most [`MAX_CALL`].
+    pub wanted: usize,
+}
+
+/// What a [`Turn`] is answered.
+#[derive(Clone, Debug)]
+pub struct TurnAnswer {
+    /// Whether each settlement was taken; `false`: the lease is another's.
+    pub settled: Vec<bool>,
+    /// The tasks claimed.
+    pub claimed: Vec<Claimed>,
+    /// How long their leases last.
+    pub lease: Duration,
+    /// How long until the next scheduled task is due.
+    pub next_due: Option<Duration>,
+    /// The queues that were asked, if tasks are still wanted.
+    pub asked: Vec<Bytes>,
+    /// A later call of this instance was answered before: nothing was done.
+    pub superseded: bool,
+}
+
+/// A lease that is renewed, with what its attempt reports.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The task.
+    pub id: TaskId,
+    /// Proof of the claim.
+    pub token: Token,
+    /// How far it has come since the last renewal.
+    pub progress: Option<Progress>,
+}
+
+/// What a renewal is answered.
+#[derive(Clone, Debug)]
+pub struct Renewed {
+    /// How long leases last.
+    pub lease: Duration,
+    /// The leases that are lost.
+    pub lost: Vec<TaskId>,
+}
+
+/// What a sweep did.
+#[derive(Clone, Debug)]
+pub struct Swept {
+    /// How long until the next scheduled task is due.
+    pub next_due: Option<Duration>,
+    /// How many became ready because they were due.
+    pub promoted: u64,
+    /// The leases that had ended.
+    pub reaped: Vec<Reaped>,
+}
+
+/// A lease that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reaped {
+    /// The task.
+    pub id: TaskId,
+    /// The claim that was lost.
+    pub token: Token,
+    /// Whether the task lost as many workers as it may and is FAILED.
+    pub failed: bool,
+}
+
+impl Queue {
+    /// Settles attempts and claims tasks, in one step. Not sent again from here: the worker
+    /// knows how long its leases last.
+    pub async fn settle_and_claim(
+        &self,
+        instance: &Instance,
+        served: &Served,
+        turn: &Turn,
+    ) -> Result<TurnAnswer, StoreError> {
+        let mut args = vec![text(&instance.0), text(&turn.number), text(&turn.settlements.len())];
+        for settlement in &turn.settlements {
+            push_settlement(&mut args, settlement);
+        }
+        args.push(text(&turn.wanted));
+        if let Served::Only(queues) = served {
+            args.extend(queues.iter().map(|(namespace, queue)| queue_key(namespace, queue)));
+        }
+        let reply = self.call_once(Script::SettleClaim, args).await?.into_array()?;
+        let [word, now, lease, next_due, verdicts, tasks, asked] = exactly(reply)?;
+        let token = Token(format!("{}-{}", instance.0, turn.number));
+        let now = now.into_u64()?;
+        Ok(TurnAnswer {
+            settled: letters(&verdicts.into_text()?),
+            claimed: triples(tasks.into_array()?, |id, definition, state| {
+                let id = stored(id.into_text()?.parse())?;
+                Ok(Claimed {
+                    token: token.clone(),
+                    definition: record::definition(id, &definition.into_bytes()?)?,
+                    progression: record::progression(&state.into_bytes()?)?,
+                })
+            })?,
+            lease: Duration::from_millis(lease.into_u64()?),
+            next_due: until(now, next_due)?,
+            asked: asked.into_array()?.into_iter().map(Reply::into_bytes).collect::<Result<_, _>>()?,
+            superseded: word.into_text()? == "superseded",
+        })
+    }
+
+    /// Prolongs leases, and is the worker's sign of life. Not sent again from here.
+    pub async fn renew(
+        &self,
+        instance: &Instance,
+        info: Bytes,
+        jobs: &[Bytes],
+        held: &[Held],
+    ) -> Result<Renewed, StoreError> {
+        let mut args = vec![text(&instance.0), info, text(&jobs.len())];
+        args.extend(jobs.iter().cloned());
+        for lease in held {
+            args.push(text(&lease.id));
+            args.push(text(&lease.token));
+            args.push(lease.progress.as_ref().map_or_else(Bytes::new, |progress| {
+                Bytes::from(format!("{} {}", progress.percent, progress.message))
+            }));
+        }
+        let reply = self.call_once(Script::Renew, args).await?.into_array()?;
+        let [_now, lease, lost] = exactly(reply)?;
+        Ok(Renewed {
+            lease: Duration::from_millis(lease.into_u64()?),
+            lost: lost
+                .into_array()?
+                .into_iter()
+                .map(|id| stored(id.into_text()?.parse()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Gives leases back unharmed. Answers whether each was still held. Not sent again from here.
+    pub async fn release(&self, leases: &[(TaskId, Token)]) -> Result<Vec<bool>, StoreError> {
+        let args = leases.iter().flat_map(|(id, token)| [text(id), text(token)]).collect();
+        let verdicts = self.call_once(Script::Release, args).await?.into_text()?;
+        Ok(letters(&verdicts))
+    }
+
+    /// Ends expired leases and makes due tasks ready; the next slice of each.
+    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        let reply = self.call_once(Script::Sweep, vec![]).await?.into_array()?;
+        let [now, next_due, promoted, reaped] = exactly(reply)?;
+        Ok(Swept {
+            next_due: until(now.into_u64()?, next_due)?,
+            promoted: promoted.into_u64()?,
+            reaped: triples(reaped.into_array()?, |id, token, word| {
+                Ok(Reaped {
+                    id: stored(id.into_text()?.parse())?,
+                    token: Token(token.into_text()?),
+                    failed: word.into_text()? == "failed",
+                })
+            })?,
+        })
+    }
+
+    /// Waits until one of these queues may hold something, at most `timeout`. Takes the marker:
+    /// whoever cannot use it calls [`Queue::wake`].
+    pub async fn wait(&self, queues: &[Bytes], timeout: Duration) -> Result<bool, StoreError> {
+        let marker = |name: &[u8]| {
+            let mut key = Vec::from(crate::queue::PREFIX);
+            key.extend_from_slice(b"wake");
+            if !name.is_empty() {
+                key.push(b':');
+                key.extend_from_slice(name);
+            }
+            Bytes::from(key)
+        };
+        let keys = queues.iter().map(|name| marker(name)).chain([marker(b"")]).collect();
+        self.store.take_marker(keys, timeout).await
+    }
+
+    /// Passes a marker on to another idle worker.
+    pub async fn wake(&self, queues: &[Bytes]) -> Result<(), StoreError> {
+        self.call_once(Script::Wake, queues.to_vec()).await.map(drop)
+    }
+}
+
+fn push_settlement(args: &mut Vec<Bytes>, settlement: &Settlement) {
+    let none = Duration::ZERO;
+    let (action, kind, delay, tail) = match &settlement.verdict {
+        Verdict::Complete(result) => {
+            ("COMPLETED", None, none, record::ended_tail(&settlement.report, result))
+        }
+        Verdict::Fail(error) => {
+            let report = AttemptReport { error: error.report.clone(), ..settlement.report.clone() };
+            ("FAILED", Some(error.kind), none, record::ended_tail(&report, &[]))
+        }
+        Verdict::Retry(error, delay) => {
+            ("retry", Some(error.kind), *delay, record::error_tail(&error.report))
+        }
+        Verdict::Postpone(error, delay) => {
+            ("postpone", Some(error.kind), *delay, record::error_tail(&error.report))
+        }
+    };
+    args.extend([
+        text(&settlement.id),
+        text(&settlement.token),
+        Bytes::from_static(action.as_bytes()),
+        text(&settlement.namespace),
+        text(&settlement.attempt),
+        Bytes::from_static(kind.map_or("", ErrorKind::as_str).as_bytes()),
+        text(&delay.as_millis()),
+        tail,
+        settlement.log.clone(),
+    ]);
+}
+
+fn letters(verdicts: &str) -> Vec<bool> {
+    verdicts.bytes().map(|letter| letter == b'o').collect()
+}
+
+fn until(now: u64, due: Reply) -> Result<Option<Duration>, StoreError> {
+    match due.into_bytes()? {
+        empty if empty.is_empty() => Ok(None),
+        due => {
+            let due = Reply::Bytes(due).into_u64()?;
+            Ok(Some(Duration::from_millis(due.saturating_sub(now))))
+        }
+    }
+}

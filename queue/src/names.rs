@@ -1,0 +1,192 @@
+//! Names and numbers that cannot be wrong: each is checked when it is made.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A value that is not what it must be: which, and what it may be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {value:?} {rule}")]
+pub struct Invalid {
+    what: &'static str,
+    value: String,
+    rule: &'static str,
+}
+
+impl Invalid {
+    pub(crate) fn new(what: &'static str, value: impl Into<String>, rule: &'static str) -> Self {
+        Self { what, value: value.into(), rule }
+    }
+}
+
+const NAME_LENGTH: usize = 64;
+
+/// Whether `text` matches `[a-z0-9][a-z0-9._-]{0,63}`.
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= NAME_LENGTH
+        && bytes.first().is_some_and(|&first| plain(first))
+        && bytes.iter().all(|&byte| plain(byte) || b"._-".contains(&byte))
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        ///
+        /// Matches `[a-z0-9][a-z0-9._-]{0,63}`.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                if is_name(text) {
+                    return Ok(Self(text.to_owned()));
+                }
+                // A hostile name may be long; an error message need not be.
+                let shown: String = text.chars().take(NAME_LENGTH + 1).collect();
+                Err(Invalid::new($what, shown, "must match [a-z0-9][a-z0-9._-]{0,63}"))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The name of a job: of the plugin that runs it.
+    JobName,
+    "job"
+);
+name!(
+    /// The name of a queue within its namespace.
+    QueueName,
+    "queue"
+);
+name!(
+    /// Whose tasks these are. There is one namespace until there are tenants.
+    Namespace,
+    "namespace"
+);
+
+impl Default for QueueName {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// A task's identity: a UUID of version 7 whose 12 `rand_a` bits hold the number of the partition
+/// that the task lives in, which is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(Uuid);
+
+impl TaskId {
+    /// A new one, from this process's clock and randomness.
+    pub fn random() -> Self {
+        let v7 = Uuid::now_v7();
+        let mut bytes = v7.into_bytes();
+        bytes[6] &= 0xf0;
+        bytes[7] = 0;
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Uuid::parse_str(text)
+            .map(Self)
+            .map_err(|_| Invalid::new("task id", text.chars().take(64).collect::<String>(), "must be a UUID"))
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// How urgent a task is within its queue: −1000 to 1000, higher first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(i16);
+
+impl Priority {
+    /// The lowest.
+    pub const MIN: i64 = -1000;
+    /// The highest.
+    pub const MAX: i64 = 1000;
+
+    /// Checks the range; out of it is an error, never clamped.
+    pub fn new(value: i64) -> Result<Self, Invalid> {
+        match i16::try_from(value) {
+            Ok(small) if (Self::MIN..=Self::MAX).contains(&value) => Ok(Self(small)),
+            _ => Err(Invalid::new("priority", value.to_string(), "must be an integer from -1000 to 1000")),
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> i32 {
+        self.0.into()
+    }
+}
+
+/// A point in time by the store's clock: milliseconds since 1970, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Millis(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_lower_case_and_short_and_starts_with_a_letter_or_digit() {
+        for good in ["a", "example-task", "0.x_y", &"a".repeat(64)] {
+            assert!(good.parse::<JobName>().is_ok(), "{good}");
+        }
+        for bad in ["", "../x", "%2e%2e", "/etc", "A", "a b", "-a", ".a", "é", &"a".repeat(65)] {
+            assert!(bad.parse::<JobName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_long_bad_name_makes_a_short_error() {
+        let error = "x y".repeat(4000).parse::<QueueName>().unwrap_err();
+        assert!(error.to_string().len() < 200);
+    }
+
+    #[test]
+    fn a_task_id_is_version_7_in_partition_0() {
+        let id = TaskId::random().0;
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.as_bytes()[6], 0x70);
+        assert_eq!(id.as_bytes()[7], 0);
+    }
+
+    #[test]
+    fn a_priority_out_of_range_is_refused() {
+        assert!(Priority::new(1000).is_ok() && Priority::new(-1000).is_ok());
+        assert!(Priority::new(1001).is_err() && Priority::new(-1001).is_err());
+        assert!(Priority::new(i64::MAX).is_err());
+    }
+}

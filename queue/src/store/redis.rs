@@ -1,0 +1,208 @@
+//! The home that scales: scripts run in Redis or Valkey, version 7 or later.
+//!
+//! It owns its connections: one that all calls share, and one on which a worker blocks while it
+//! is idle. A connection that failed or did not answer in time is dropped and the next call makes
+//! a new one; nothing is sent again from here, because only the caller knows for how long that is
+//! of use.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, Script as Compiled,
+    ServerErrorKind, Value, aio::MultiplexedConnection,
+};
+use tokio::sync::Mutex;
+
+use super::{Answer, Durability, Reply, Script, Store, StoreError};
+use crate::queue::PREFIX;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long a call may take to be answered.
+const RESPONSE: Duration = Duration::from_secs(2);
+
+/// A Redis server.
+pub struct Redis {
+    client: Client,
+    hashes: HashMap<Script, String>,
+    calls: Line,
+    idle: Line,
+}
+
+/// A place for one connection, which is made when it is needed.
+#[derive(Default)]
+struct Line(Mutex<Option<MultiplexedConnection>>);
+
+impl Redis {
+    /// A server at a URL such as `redis://127.0.0.1:6379` or `rediss://user:password@host:6380`.
+    /// Nothing is connected yet.
+    pub fn new(url: &str) -> Result<Self, StoreError> {
+        let unfit = |error: RedisError| StoreError::Unfit(format!("the Redis URL: {error}"));
+        let info = url.into_connection_info().map_err(unfit)?;
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        // Ours wins over another crate's only if there is none yet; either will do.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Ok(Self {
+            client: Client::open(info.set_tcp_settings(tcp)).map_err(unfit)?,
+            hashes: Script::ALL
+                .iter()
+                .map(|&script| (script, Compiled::new(script.source()).get_hash().to_owned()))
+                .collect(),
+            calls: Line::default(),
+            idle: Line::default(),
+        })
+    }
+
+    /// Sends one command on a line, within `limit`.
+    async fn send(&self, line: &Line, command: &redis::Cmd, limit: Duration) -> Result<Value, RedisError> {
+        let mut connection = line.connection(&self.client).await?;
+        let outcome = tokio::time::timeout(limit, command.query_async(&mut connection)).await;
+        let outcome =
+            outcome.unwrap_or_else(|_| Err((ErrorKind::Io, "no answer", format!("within {limit:?}")).into()));
+        if outcome.as_ref().is_err_and(|error| error.is_io_error() || error.is_unrecoverable_error()) {
+            line.drop_connection().await;
+        }
+        outcome
+    }
+
+    async fn call(&self, script: Script, args: &[Bytes]) -> Result<Value, RedisError> {
+        let hash = self.hashes[&script].as_str();
+        match self.send(&self.calls, &eval("EVALSHA", hash, args), RESPONSE).await {
+            // EVAL loads and runs in one step, so that nothing can come between.
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.send(&self.calls, &eval("EVAL", script.source(), args), RESPONSE).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<String>, RedisError> {
+        let command = redis::cmd("CONFIG").arg("GET").arg(name).to_owned();
+        let reply = self.send(&self.calls, &command, RESPONSE).await?;
+        let pairs: Vec<String> = redis::from_redis_value(reply)?;
+        Ok(pairs.into_iter().nth(1))
+    }
+
+    async fn info(&self) -> Result<HashMap<String, String>, RedisError> {
+        let reply = self.send(&self.calls, &redis::cmd("INFO"), RESPONSE).await?;
+        let text: String = redis::from_redis_value(reply)?;
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(fields.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+}
+
+impl Line {
+    async fn connection(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+        let mut place = self.0.lock().await;
+        if let Some(connection) = &*place {
+            return Ok(connection.clone());
+        }
+        // Calls are timed one by one, since some of them block.
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        *place = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn drop_connection(&self) {
+        self.0.lock().await.take();
+    }
+}
+
+fn eval(command: &str, script: &str, args: &[Bytes]) -> redis::Cmd {
+    let mut command = redis::cmd(command);
+    command.arg(script).arg(1).arg(PREFIX);
+    for arg in args {
+        command.arg(&arg[..]);
+    }
+    command
+}
+
+impl Store for Redis {
+    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+        Box::pin(async move {
+            let value = self.call(script, &args).await.map_err(|error| trouble(script.name(), &error))?;
+            reply(value).map_err(|error| trouble(script.name(), &error))
+        })
+    }
+
+    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut command = redis::cmd("BZPOPMIN");
+            for key in &keys {
+                command.arg(&key[..]);
+            }
+            // To Redis, zero is for ever.
+            command.arg(timeout.as_secs_f64().max(0.001));
+            let popped = self.send(&self.idle, &command, timeout + RESPONSE).await;
+            popped.map(|value| value != Value::Nil).map_err(|error| trouble("BZPOPMIN", &error))
+        })
+    }
+
+    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+        Box::pin(async move {
+            let info = self.info().await.map_err(|error| trouble("INFO", &error))?;
+            let field = |name: &str| info.get(name).map(String::as_str).unwrap_or_default();
+            let version = field("redis_version");
+            let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+            if major.is_none_or(|major| major < 7) {
+                return Err(StoreError::Unfit(format!(
+                    "Redis has version {version:?} and must have 7 or later: upgrade it"
+                )));
+            }
+            let policy = field("maxmemory_policy");
+            if policy != "noeviction" {
+                return Err(StoreError::Unfit(format!(
+                    "Redis has maxmemory-policy {policy:?} and may drop tasks: \
+                     CONFIG SET maxmemory-policy noeviction"
+                )));
+            }
+            if field("aof_enabled") != "1" {
+                return Ok(Durability::None);
+            }
+            // A user that may not read the configuration gets the weaker promise.
+            match self.setting("appendfsync").await {
+                Ok(Some(when)) if when == "always" => Ok(Durability::Always),
+                Ok(Some(when)) if when == "no" => Ok(Durability::None),
+                Ok(_) => Ok(Durability::EverySecond),
+                Err(error) if error.is_io_error() => Err(trouble("CONFIG", &error)),
+                Err(_) => Ok(Durability::EverySecond),
+            }
+        })
+    }
+}
+
+fn reply(value: Value) -> Result<Reply, RedisError> {
+    Ok(match value {
+        Value::Nil => Reply::Nil,
+        Value::Int(number) => Reply::Int(number),
+        Value::BulkString(bytes) => Reply::Bytes(bytes.into()),
+        Value::SimpleString(text) => Reply::Bytes(text.into()),
+        Value::Okay => Reply::Bytes(Bytes::from_static(b"OK")),
+        Value::Array(items) => Reply::Array(items.into_iter().map(reply).collect::<Result<_, _>>()?),
+        other => {
+            let shown = format!("{other:?}");
+            return Err(
+                (ErrorKind::UnexpectedReturnType, "a reply of a kind scripts do not give", shown).into()
+            );
+        }
+    })
+}
+
+/// What an error means for whoever called: only a failing script is a defect; a server that does
+/// not answer, or not now, is away.
+fn trouble(what: &str, error: &RedisError) -> StoreError {
+    let text = format!("{what}: {error}");
+    let broken = match error.kind() {
+        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => true,
+        // `ERR` is a failing script; every other code (OOM, MISCONF, BUSY, LOADING, READONLY, …)
+        // is a state of the server.
+        ErrorKind::Server(ServerErrorKind::ResponseError) => error.code() == Some("ERR"),
+        ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::CrossSlot),
+        _ => false,
+    };
+    if broken { StoreError::Broken(text) } else { StoreError::Unavailable(text) }
+}

@@ -1,0 +1,138 @@
+//! The scripts as both homes load them.
+
+use std::sync::LazyLock;
+
+/// Where the source of a script starts to be shared: `-- use: a b` on its own line pulls in
+/// `scripts/lib/a.lua` and `scripts/lib/b.lua`.
+const USE: &str = "-- use: ";
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal),* $(,)?) => {
+        /// One transition or one question of the queue; the file of the same name in `scripts/`
+        /// states its arguments, its reply and the invariant it keeps.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Script {
+            $($(#[$doc])* $name),*
+        }
+
+        impl Script {
+            /// All there are.
+            pub const ALL: &[Script] = &[$(Script::$name),*];
+
+            /// The name of its file, without the ending.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $file),*
+                }
+            }
+
+            fn file(self) -> &'static str {
+                match self {
+                    $(Self::$name => include_str!(concat!("../scripts/", $file, ".lua"))),*
+                }
+            }
+        }
+    };
+}
+
+scripts! {
+    /// Accepts new tasks.
+    Submit = "submit",
+    /// Ends attempts and hands out new ones.
+    SettleClaim = "settle_claim",
+    /// Prolongs leases; a worker's sign of life.
+    Renew = "renew",
+    /// Gives leases back unharmed.
+    Release = "release",
+    /// Ends expired leases and makes due tasks ready.
+    Sweep = "sweep",
+    /// Ends every lease, uncounted: the embedded home was opened again.
+    Reopen = "reopen",
+    /// One task, whole.
+    Get = "get",
+    /// Tasks by status.
+    Stats = "stats",
+    /// All queues with their settings and depths.
+    Queues = "queues",
+    /// Pauses or resumes a queue.
+    SetPaused = "set_paused",
+    /// The workers that gave a sign of life lately.
+    Workers = "workers",
+    /// The jobs that workers advertised lately.
+    Jobs = "jobs",
+    /// Sets the length of leases, for the whole store.
+    SetLease = "set_lease",
+    /// Sets the markers of queues again.
+    Wake = "wake",
+}
+
+impl Script {
+    /// The text that Redis is given: the `#!lua` line, then the shared parts, then the rest.
+    pub fn source(self) -> &'static str {
+        static SOURCES: LazyLock<Vec<String>> =
+            LazyLock::new(|| Script::ALL.iter().map(|script| assemble(script.file())).collect());
+        &SOURCES[self as usize]
+    }
+
+    /// The text without its first line, which only Redis understands.
+    pub fn body(self) -> &'static str {
+        let source = self.source();
+        source.split_once('\n').map_or("", |(_shebang, body)| body)
+    }
+
+    /// Whether it only reads (`no-writes` among its flags).
+    pub fn reads_only(self) -> bool {
+        self.flags().any(|flag| flag == "no-writes")
+    }
+
+    fn flags(self) -> impl Iterator<Item = &'static str> {
+        let shebang = self.source().lines().next().unwrap_or_default();
+        let (_, flags) = shebang.split_once("flags=").unwrap_or_default();
+        flags.split(',').map(str::trim)
+    }
+}
+
+fn assemble(file: &'static str) -> String {
+    let (shebang, rest) = file.split_once('\n').expect("a script has a `#!lua` line");
+    let mut source = format!("{shebang}\n");
+    for line in rest.lines() {
+        match line.strip_prefix(USE) {
+            Some(names) => names.split(' ').for_each(|name| source.push_str(library(name))),
+            None => {
+                source.push_str(line);
+                source.push('\n');
+            }
+        }
+    }
+    source
+}
+
+fn library(name: &str) -> &'static str {
+    match name {
+        "clock" => include_str!("../scripts/lib/clock.lua"),
+        "record" => include_str!("../scripts/lib/record.lua"),
+        "task" => include_str!("../scripts/lib/task.lua"),
+        "ready" => include_str!("../scripts/lib/ready.lua"),
+        other => unreachable!("no scripts/lib/{other}.lua"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_starts_with_its_flags_and_carries_its_shared_parts() {
+        for &script in Script::ALL {
+            let source = script.source();
+            assert!(source.starts_with("#!lua flags="), "{}", script.name());
+            assert!(!source.contains(USE), "{}", script.name());
+        }
+    }
+
+    #[test]
+    fn only_questions_are_marked_as_reading() {
+        let reading: Vec<_> = Script::ALL.iter().filter(|s| s.reads_only()).collect();
+        assert_eq!(reading, [&Script::Get, &Script::Stats, &Script::Queues, &Script::Workers, &Script::Jobs]);
+    }
+}
