@@ -68,11 +68,11 @@ redis.call('HSET', P .. 'seq', 'last', digits(seq + #fresh), 'ms', digits(base))
 redis.call('MSET', unpack(definitions))
 for _, name in ipairs(names) do
   redis.call('ZADD', P .. 'r:' .. name, unpack(ready[name]))
+  mark(name)
   if redis.call('HSETNX', P .. 'q', name, queue_settings('0', DEFAULT_WEIGHT)) == 1 then
     -- No worker waits on a queue that it does not know yet.
     redis.call('ZADD', P .. 'wake', 0, '1')
   end
-  mark(name)
   local ns = string.match(name, '^[^:]+')
   if submitted[ns] then
     redis.call('HINCRBY', P .. 'stats', ns .. ':submitted', submitted[ns])

@@ -1,0 +1,158 @@
+//! A queue on a home of its own, under a clock that only the test moves; every call is sent
+//! twice, byte for byte, and must be answered the same.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use sentinel_queue::{
+    JobName, Namespace, NewTask, Payload, Policy, Priority, Queue, QueueName, Task, TaskId,
+    lease::{Claimed, Instance, Served, Settlement, Turn, TurnAnswer, Verdict},
+    store::{Answer, Durability, Reply, Script, Store, embedded::Embedded, redis::Redis},
+    task::AttemptReport,
+};
+use sentinel_testkit::RedisServer;
+
+pub(crate) const START: u64 = 1_800_000_000_000;
+
+pub(crate) struct Bench {
+    pub(crate) queue: Queue,
+    clock: Arc<AtomicU64>,
+    _server: Option<RedisServer>,
+}
+
+impl Bench {
+    pub(crate) fn redis() -> Self {
+        let server = RedisServer::start(&[]);
+        let store = Redis::new(&server.url()).unwrap();
+        Self::over(Arc::new(Twice(store)), Some(server))
+    }
+
+    pub(crate) fn embedded() -> Self {
+        Self::over(Arc::new(Twice(Embedded::in_memory())), None)
+    }
+
+    fn over(store: Arc<dyn Store>, server: Option<RedisServer>) -> Self {
+        let clock = Arc::new(AtomicU64::new(START));
+        Self { queue: Queue::with_clock(store, Arc::clone(&clock)), clock, _server: server }
+    }
+
+    pub(crate) fn advance(&self, time: Duration) {
+        self.clock.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn step_back(&self, time: Duration) {
+        self.clock.fetch_sub(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    pub(crate) async fn submit(&self, priority: i64) -> TaskId {
+        let task = new_task(priority);
+        self.queue.submit(std::slice::from_ref(&task)).await.unwrap();
+        task.id
+    }
+
+    pub(crate) async fn get(&self, id: TaskId) -> Task {
+        self.queue.get(id).await.unwrap().expect("the task is there")
+    }
+}
+
+/// A worker as the store sees it.
+pub(crate) struct Worker<'a> {
+    pub(crate) queue: &'a Queue,
+    pub(crate) instance: Instance,
+    pub(crate) served: Served,
+    pub(crate) number: u64,
+}
+
+impl<'a> Worker<'a> {
+    pub(crate) fn of(bench: &'a Bench) -> Self {
+        let instance = Instance::random("test");
+        Self { queue: &bench.queue, instance, served: Served::All, number: 0 }
+    }
+
+    pub(crate) async fn turn(&mut self, settlements: Vec<Settlement>, wanted: usize) -> TurnAnswer {
+        self.number += 1;
+        let turn = Turn { number: self.number, settlements, wanted };
+        self.queue.settle_and_claim(&self.instance, &self.served, &turn).await.unwrap()
+    }
+
+    pub(crate) async fn claim(&mut self, wanted: usize) -> Vec<Claimed> {
+        self.turn(vec![], wanted).await.claimed
+    }
+
+    pub(crate) async fn settle(&mut self, task: &Claimed, verdict: Verdict) -> bool {
+        self.turn(vec![settlement(task, verdict)], 0).await.settled[0]
+    }
+}
+
+pub(crate) fn new_task(priority: i64) -> NewTask {
+    let (payload, job) = Payload::parse(Bytes::from_static(br#"{"job":"j","n":9007199254740993}"#)).unwrap();
+    NewTask {
+        id: TaskId::random(),
+        namespace: Namespace::default(),
+        queue: QueueName::default(),
+        priority: Priority::new(priority).unwrap(),
+        job,
+        payload,
+        policy: Policy::default(),
+    }
+}
+
+pub(crate) fn settlement(task: &Claimed, verdict: Verdict) -> Settlement {
+    Settlement {
+        id: task.definition.id,
+        token: task.token.clone(),
+        namespace: task.definition.namespace.clone(),
+        attempt: task.progression.attempt(),
+        verdict,
+        report: AttemptReport::default(),
+        log: Bytes::new(),
+    }
+}
+
+pub(crate) fn ids(tasks: &[Claimed]) -> Vec<TaskId> {
+    tasks.iter().map(|task| task.definition.id).collect()
+}
+
+pub(crate) fn job(name: &str) -> JobName {
+    name.parse().unwrap()
+}
+
+/// Sends every call twice.
+struct Twice<S>(S);
+
+impl<S: Store> Store for Twice<S> {
+    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+        Box::pin(async move {
+            let first = self.0.run(script, args.clone()).await?;
+            // These take the next slice each time.
+            if matches!(script, Script::Sweep | Script::Reopen) {
+                return Ok(first);
+            }
+            let again = self.0.run(script, args).await?;
+            assert_eq!(comparable(script, &first), comparable(script, &again), "{}", script.name());
+            Ok(first)
+        })
+    }
+
+    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+        self.0.take_marker(keys, timeout)
+    }
+
+    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+        self.0.check()
+    }
+}
+
+/// The queues that were asked are a hint, given with the first answer alone.
+fn comparable(script: Script, reply: &Reply) -> Reply {
+    match reply {
+        Reply::Array(items) if script == Script::SettleClaim => Reply::Array(items[..6].to_vec()),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,414 @@
+//! What the store promises, shown on both homes; each call is sent twice (see [`crate::bench`]).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sentinel_queue::{
+    Backoff, ErrorKind, Namespace, Policy, QueueName, Status,
+    lease::{Held, Served, Turn, Verdict},
+    task::{ErrorReport, Progress, TaskError, TaskState},
+};
+
+use crate::bench::{Bench, Worker, ids, job, new_task, settlement};
+
+const LEASE: Duration = Duration::from_secs(10);
+
+/// Makes each behaviour a test on Redis and a test on the embedded home.
+macro_rules! on_both_homes {
+    ($(async fn $name:ident($bench:ident: &Bench) $body:block)*) => {
+        $(async fn $name($bench: &Bench) $body)*
+
+        mod on_redis {
+            $(#[tokio::test] async fn $name() { super::$name(&super::Bench::redis()).await; })*
+        }
+
+        mod embedded {
+            $(#[tokio::test] async fn $name() { super::$name(&super::Bench::embedded()).await; })*
+        }
+    };
+}
+
+fn failure(kind: ErrorKind) -> TaskError {
+    let report = ErrorReport { message: "it broke".into(), ..ErrorReport::default() };
+    TaskError { kind, report }
+}
+
+fn done() -> Verdict {
+    Verdict::Complete(Bytes::from_static(b"{\"n\": 9007199254740993}\n"))
+}
+
+on_both_homes! {
+    async fn a_submitted_task_is_read_back_as_it_was(bench: &Bench) {
+        let mut task = new_task(7);
+        task.policy = Policy {
+            timeout: Some(Duration::from_millis(1500)),
+            max_attempts: Some(9),
+            backoff: Some(Backoff { jitter: false, ..Backoff::default() }),
+        };
+        bench.queue.submit(std::slice::from_ref(&task)).await.unwrap();
+        let read = bench.get(task.id).await;
+        assert_eq!(read.definition.payload, task.payload);
+        assert_eq!(read.definition.policy, task.policy);
+        assert_eq!(read.definition.priority, task.priority);
+        assert_eq!(read.definition.job, job("j"));
+        assert_eq!(read.definition.created_at.0, crate::bench::START);
+        assert_eq!(read.state, TaskState::Queued);
+    }
+
+    async fn an_unknown_task_is_not_there(bench: &Bench) {
+        assert_eq!(bench.queue.get(new_task(0).id).await.unwrap(), None);
+    }
+
+    async fn a_submit_that_is_sent_again_later_changes_nothing(bench: &Bench) {
+        let task = new_task(0);
+        let first = bench.queue.submit(std::slice::from_ref(&task)).await.unwrap();
+        bench.advance(Duration::from_secs(5));
+        let mut worker = Worker::of(bench);
+        assert_eq!(worker.claim(1).await.len(), 1);
+        let again = bench.queue.submit(std::slice::from_ref(&task)).await.unwrap();
+        assert_eq!(first, again);
+        assert_eq!(worker.claim(1).await.len(), 0);
+    }
+
+    async fn higher_priority_comes_first_then_arrival(bench: &Bench) {
+        let mut expected = Vec::new();
+        // All within one millisecond: the arrival sequence breaks the ties.
+        for priority in [0, 5, -1000, 5, 1000, 0, -3, 1000] {
+            expected.push((priority, bench.submit(priority).await));
+        }
+        bench.advance(Duration::from_secs(3600 * 24 * 365));
+        expected.push((5, bench.submit(5).await));
+        expected.sort_by_key(|(priority, _)| -priority);
+        let claimed = Worker::of(bench).claim(100).await;
+        assert_eq!(ids(&claimed), expected.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+    }
+
+    async fn a_clock_that_steps_back_breaks_no_order(bench: &Bench) {
+        let first = bench.submit(0).await;
+        bench.step_back(Duration::from_secs(3600));
+        let second = bench.submit(0).await;
+        assert_eq!(ids(&Worker::of(bench).claim(2).await), [first, second]);
+    }
+
+    async fn a_claimed_task_is_in_progress_and_nobody_elses(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(5).await;
+        assert_eq!(ids(&claimed), [id]);
+        assert!(Worker::of(bench).claim(5).await.is_empty());
+        let TaskState::InProgress { worker: name, started_at, .. } = bench.get(id).await.state else {
+            panic!("not in progress");
+        };
+        assert_eq!((name.as_str(), started_at.0), (worker.instance.as_str(), crate::bench::START));
+    }
+
+    async fn a_completed_task_keeps_its_result_byte_for_byte(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        bench.advance(Duration::from_millis(250));
+        assert!(worker.settle(&claimed[0], done()).await);
+        let TaskState::Completed { ended, result } = bench.get(id).await.state else {
+            panic!("not completed");
+        };
+        assert_eq!(result, Bytes::from_static(b"{\"n\": 9007199254740993}\n"));
+        assert_eq!((ended.attempt, ended.worker.as_str()), (1, worker.instance.as_str()));
+        assert_eq!(ended.finished_at.0 - ended.started_at.0, 250);
+    }
+
+    async fn a_stale_attempt_cannot_settle(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let (mut slow, mut quick) = (Worker::of(bench), Worker::of(bench));
+        let lost = slow.claim(1).await;
+        bench.advance(LEASE);
+        assert_eq!(bench.queue.sweep().await.unwrap().reaped.len(), 1);
+        let held = quick.claim(1).await;
+        assert_eq!(held[0].progression.attempt(), 2);
+        assert!(!slow.settle(&lost[0], Verdict::Fail(failure(ErrorKind::Permanent))).await);
+        assert_eq!(bench.get(id).await.state.status(), Status::InProgress);
+        assert!(quick.settle(&held[0], done()).await);
+        assert!(!slow.settle(&lost[0], done()).await);
+        assert_eq!(bench.get(id).await.state.status(), Status::Completed);
+    }
+
+    async fn a_settlement_that_is_sent_again_in_a_later_call_is_answered_the_same(bench: &Bench) {
+        bench.submit(0).await;
+        bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(2).await;
+        let retry = Verdict::Retry(failure(ErrorKind::Trap), Duration::from_secs(1));
+        for _ in 0..2 {
+            assert!(worker.settle(&claimed[0], done()).await);
+            assert!(worker.settle(&claimed[1], retry.clone()).await);
+        }
+        assert_eq!(bench.get(claimed[1].definition.id).await.progression.failures, 1);
+    }
+
+    async fn a_retried_task_waits_and_keeps_its_error(bench: &Bench) {
+        let id = bench.submit(3).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        assert_eq!(claimed[0].progression.last_attempt(&Policy::default()), 3);
+        let retry = Verdict::Retry(failure(ErrorKind::Trap), Duration::from_secs(2));
+        assert!(worker.settle(&claimed[0], retry).await);
+        let task = bench.get(id).await;
+        assert_eq!(task.state, TaskState::Scheduled);
+        assert_eq!(task.progression.due.unwrap().0, crate::bench::START + 2000);
+
+        let early = worker.turn(vec![], 1).await;
+        assert!(early.claimed.is_empty());
+        assert_eq!(early.next_due, Some(Duration::from_secs(2)));
+        bench.advance(Duration::from_secs(2));
+        let again = worker.claim(1).await;
+        assert_eq!(again[0].progression.attempt(), 2);
+        assert_eq!(again[0].progression.last_attempt(&Policy::default()), 3);
+        assert_eq!(again[0].progression.last_error, Some(failure(ErrorKind::Trap)));
+        assert!(worker.settle(&again[0], done()).await);
+        let task = bench.get(id).await;
+        assert_eq!(task.state.status(), Status::Completed);
+        assert_eq!(task.progression.last_error, Some(failure(ErrorKind::Trap)));
+    }
+
+    async fn a_failed_task_stays_with_its_error(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        assert!(worker.settle(&claimed[0], Verdict::Fail(failure(ErrorKind::BadOutput))).await);
+        let TaskState::Failed { error, .. } = bench.get(id).await.state else { panic!("not failed") };
+        assert_eq!(error, failure(ErrorKind::BadOutput));
+    }
+
+    async fn a_postponed_attempt_does_not_count(bench: &Bench) {
+        bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        let later = Verdict::Postpone(failure(ErrorKind::UnknownJob), Duration::from_secs(1));
+        assert!(worker.settle(&claimed[0], later).await);
+        bench.advance(Duration::from_secs(1));
+        assert_eq!(worker.claim(1).await[0].progression.attempt(), 1);
+    }
+
+    async fn a_renewed_lease_lives_and_shows_progress(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        let held = Held {
+            id,
+            token: claimed[0].token.clone(),
+            progress: Some(Progress { percent: 40, message: "a b".into() }),
+        };
+        for _ in 0..5 {
+            bench.advance(Duration::from_secs(8));
+            let jobs = [Bytes::from_static(b"j")];
+            let info = Bytes::from_static(b"{}");
+            let renewed = bench.queue.renew(&worker.instance, info, &jobs, std::slice::from_ref(&held)).await;
+            assert!(renewed.unwrap().lost.is_empty());
+            assert!(bench.queue.sweep().await.unwrap().reaped.is_empty());
+        }
+        let TaskState::InProgress { progress, .. } = bench.get(id).await.state else { panic!() };
+        assert_eq!(progress, held.progress);
+        assert!(worker.settle(&claimed[0], done()).await);
+
+        assert_eq!(bench.queue.workers().await.unwrap()[0].instance, worker.instance.as_str());
+        assert_eq!(bench.queue.jobs().await.unwrap()[0].name, job("j"));
+        bench.advance(Duration::from_secs(601));
+        assert!(bench.queue.jobs().await.unwrap().is_empty());
+        assert!(bench.queue.workers().await.unwrap().is_empty());
+    }
+
+    async fn a_renewal_names_the_leases_that_are_lost(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let token = worker.claim(1).await[0].token.clone();
+        bench.advance(LEASE);
+        bench.queue.sweep().await.unwrap();
+        let held = [Held { id, token, progress: None }];
+        let renewed = bench.queue.renew(&worker.instance, Bytes::new(), &[], &held).await.unwrap();
+        assert_eq!(renewed.lost, [id]);
+    }
+
+    async fn a_released_task_returns_to_its_place_and_no_attempt_is_counted(bench: &Bench) {
+        let first = bench.submit(5).await;
+        let second = bench.submit(5).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        assert_eq!(ids(&claimed), [first]);
+        bench.advance(Duration::from_secs(1));
+        let leases = [(first, claimed[0].token.clone())];
+        assert_eq!(bench.queue.release(&leases).await.unwrap(), [true]);
+        assert_eq!(bench.queue.release(&leases).await.unwrap(), [true]);
+        assert!(!worker.settle(&claimed[0], done()).await);
+        let again = worker.claim(2).await;
+        assert_eq!(ids(&again), [first, second]);
+        assert_eq!(again[0].progression.attempt(), 1);
+        assert_eq!(bench.queue.release(&leases).await.unwrap(), [true], "the same call, the same answer");
+        assert_eq!(bench.get(first).await.state.status(), Status::InProgress);
+    }
+
+    async fn a_lost_task_returns_to_its_place_until_its_budget_is_spent(bench: &Bench) {
+        let first = bench.submit(5).await;
+        let second = bench.submit(5).await;
+        for attempt in 1..=3 {
+            let claimed = Worker::of(bench).claim(1).await;
+            assert_eq!(ids(&claimed), [first]);
+            assert_eq!(claimed[0].progression.attempt(), attempt);
+            bench.advance(LEASE - Duration::from_millis(1));
+            assert!(bench.queue.sweep().await.unwrap().reaped.is_empty());
+            bench.advance(Duration::from_millis(1));
+            let reaped = bench.queue.sweep().await.unwrap().reaped;
+            assert_eq!((reaped[0].id, reaped[0].failed), (first, attempt == 3));
+        }
+        let TaskState::Failed { error, ended } = bench.get(first).await.state else { panic!() };
+        assert_eq!((error.kind, ended.attempt), (ErrorKind::WorkerLost, 3));
+        assert_eq!(ids(&Worker::of(bench).claim(1).await), [second]);
+    }
+
+    async fn losses_and_failures_have_budgets_of_their_own(bench: &Bench) {
+        let id = bench.submit(0).await;
+        Worker::of(bench).claim(1).await;
+        bench.advance(LEASE);
+        bench.queue.sweep().await.unwrap();
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        let retry = Verdict::Retry(failure(ErrorKind::Trap), Duration::ZERO);
+        assert!(worker.settle(&claimed[0], retry).await);
+        let progression = bench.get(id).await.progression;
+        assert_eq!((progression.lost, progression.failures, progression.attempt()), (1, 1, 3));
+        assert_eq!(progression.last_attempt(&Policy::default()), 4);
+    }
+
+    async fn a_lease_beyond_reason_is_cut_when_the_clock_stepped_back(bench: &Bench) {
+        bench.submit(0).await;
+        Worker::of(bench).claim(1).await;
+        bench.step_back(Duration::from_secs(3600));
+        assert!(bench.queue.sweep().await.unwrap().reaped.is_empty());
+        bench.advance(Duration::from_millis(1));
+        assert_eq!(bench.queue.sweep().await.unwrap().reaped.len(), 1);
+    }
+
+    async fn a_paused_queue_accepts_and_hands_out_nothing(bench: &Bench) {
+        let (ns, queue) = (Namespace::default(), QueueName::default());
+        bench.queue.pause(&ns, &queue).await.unwrap();
+        bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        assert!(worker.claim(1).await.is_empty());
+        let listed = bench.queue.queues(&ns).await.unwrap();
+        assert_eq!((listed[0].paused, listed[0].depth), (true, 1));
+        assert_eq!(bench.queue.resume(&ns, &queue).await.unwrap(), 1);
+        assert_eq!(worker.claim(1).await.len(), 1);
+    }
+
+    async fn a_worker_serves_the_queues_it_names(bench: &Bench) {
+        let mut other = new_task(0);
+        other.queue = "other".parse().unwrap();
+        bench.queue.submit(&[new_task(0), other.clone()]).await.unwrap();
+        let mut worker = Worker::of(bench);
+        worker.served = Served::Only(vec![(other.namespace.clone(), other.queue.clone())]);
+        assert_eq!(ids(&worker.claim(5).await), [other.id]);
+        assert_eq!(Worker::of(bench).claim(5).await.len(), 1);
+    }
+
+    async fn every_queue_gets_its_turn(bench: &Bench) {
+        for name in ["a", "b", "c"] {
+            let tasks = [0; 3].map(|priority| {
+                let mut task = new_task(priority);
+                task.queue = name.parse().unwrap();
+                task
+            });
+            bench.queue.submit(&tasks).await.unwrap();
+        }
+        let mut worker = Worker::of(bench);
+        let mut served = Vec::new();
+        for _ in 0..3 {
+            served.push(worker.claim(1).await[0].definition.queue.to_string());
+        }
+        served.sort();
+        assert_eq!(served, ["a", "b", "c"]);
+    }
+
+    async fn counts_tell_where_tasks_are(bench: &Bench) {
+        let ns = Namespace::default();
+        for _ in 0..5 {
+            bench.submit(0).await;
+        }
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(4).await;
+        let verdicts = [
+            done(),
+            Verdict::Fail(failure(ErrorKind::Permanent)),
+            Verdict::Retry(failure(ErrorKind::Trap), Duration::from_secs(1)),
+        ];
+        let settlements = claimed.iter().zip(verdicts).map(|(task, verdict)| settlement(task, verdict));
+        assert_eq!(worker.turn(settlements.collect(), 0).await.settled, [true; 3]);
+        let counts = bench.queue.counts(&ns).await.unwrap();
+        let held = Status::ALL.iter().map(|&status| counts.of(status)).collect::<Vec<_>>();
+        // QUEUED, SCHEDULED, BLOCKED, IN_PROGRESS, COMPLETED, FAILED, CANCELLED
+        assert_eq!(held, [1, 1, 0, 1, 1, 1, 0]);
+    }
+
+    async fn an_older_call_of_an_instance_is_superseded(bench: &Bench) {
+        bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        worker.number = 5;
+        worker.claim(1).await;
+        bench.submit(0).await;
+        let late = Turn { number: 5, settlements: vec![], wanted: 1 };
+        let answer = bench.queue.settle_and_claim(&worker.instance, &Served::All, &late).await.unwrap();
+        assert!(answer.superseded && answer.claimed.is_empty());
+    }
+
+    async fn a_claim_that_is_sent_again_gives_only_what_it_still_holds(bench: &Bench) {
+        let kept = bench.submit(1).await;
+        let gone = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(2).await;
+        bench.queue.release(&[(gone, claimed[1].token.clone())]).await.unwrap();
+        let again = Turn { number: worker.number, settlements: vec![], wanted: 2 };
+        let answer = bench.queue.settle_and_claim(&worker.instance, &Served::All, &again).await.unwrap();
+        assert_eq!(ids(&answer.claimed), [kept]);
+    }
+
+    async fn a_large_claim_stops_near_four_mebibytes_and_wakes_another(bench: &Bench) {
+        let text = format!(r#"{{"job":"j","x":"{}"}}"#, "x".repeat(512 * 1024));
+        for _ in 0..40 {
+            let mut task = new_task(0);
+            task.payload = sentinel_queue::Payload::parse(Bytes::from(text.clone())).unwrap().0;
+            bench.queue.submit(&[task]).await.unwrap();
+        }
+        let claimed = Worker::of(bench).claim(40).await.len();
+        assert!((8..=24).contains(&claimed), "{claimed}");
+        let queues = [Bytes::from_static(b"default:default")];
+        assert!(bench.queue.wait(&queues, Duration::from_millis(10)).await.unwrap());
+    }
+
+    async fn a_submit_wakes_one_idle_worker(bench: &Bench) {
+        let queues = [Bytes::from_static(b"default:default")];
+        let (woken, _) = tokio::join!(
+            bench.queue.wait(&queues, Duration::from_secs(10)),
+            bench.submit(0),
+        );
+        assert!(woken.unwrap());
+        // The new queue's own marker, for those who did not know it.
+        assert!(bench.queue.wait(&[], Duration::from_millis(100)).await.unwrap());
+        assert!(!bench.queue.wait(&queues, Duration::from_millis(10)).await.unwrap());
+    }
+
+    async fn opening_a_store_alone_ends_all_leases_uncounted(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let claimed = worker.claim(1).await;
+        bench.queue.reopen().await.unwrap();
+        assert!(!worker.settle(&claimed[0], done()).await);
+        let again = worker.claim(1).await;
+        assert_eq!((again[0].definition.id, again[0].progression.attempt()), (id, 1));
+    }
+
+    async fn the_length_of_a_lease_is_the_stores(bench: &Bench) {
+        bench.queue.set_lease(Duration::from_secs(1)).await.unwrap();
+        bench.submit(0).await;
+        let answer = Worker::of(bench).turn(vec![], 1).await;
+        assert_eq!(answer.lease, Duration::from_secs(1));
+        bench.advance(Duration::from_secs(1));
+        assert_eq!(bench.queue.sweep().await.unwrap().reaped.len(), 1);
+    }
+}

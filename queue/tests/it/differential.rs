@@ -1,0 +1,304 @@
+//! Both homes are driven with the same calls under the same clock: every reply and, in the end,
+//! every key must be equal.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use sentinel_queue::{
+    ErrorKind, Namespace, Queue, TaskId,
+    lease::{Claimed, Held, Instance, Served, Turn, Verdict},
+    store::{
+        Answer, Durability, Reply, Script, Store,
+        embedded::{Embedded, dump::Value},
+        redis::Redis,
+    },
+    task::{ErrorReport, Progress, TaskError},
+};
+use sentinel_testkit::RedisServer;
+
+use crate::bench::{START, new_task, settlement};
+
+/// One server for all cases; each case empties it.
+static SERVER: LazyLock<Mutex<RedisServer>> = LazyLock::new(|| Mutex::new(RedisServer::start(&[])));
+
+#[derive(Clone, Debug)]
+enum Step {
+    Submit { queue: u8, priority: i64, count: usize },
+    SubmitAgain { pick: usize },
+    Turn { worker: usize, settle: usize, verdict: Ending, wanted: usize, again: bool },
+    SettleStale { worker: usize, pick: usize },
+    Renew { worker: usize },
+    Release { worker: usize, pick: usize, again: bool },
+    Sweep,
+    Pause { queue: u8, paused: bool },
+    Wake { queue: u8 },
+    Look { pick: usize },
+    Advance { millis: u64 },
+    StepBack { millis: u64 },
+    Reopen,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Complete,
+    Fail,
+    Retry,
+    Postpone,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let ending = prop_oneof![
+        3 => Just(Ending::Complete), 1 => Just(Ending::Fail),
+        2 => Just(Ending::Retry), 1 => Just(Ending::Postpone),
+    ];
+    prop_oneof![
+        5 => (0..3_u8, -1000..=1000_i64, 1..20_usize)
+            .prop_map(|(queue, priority, count)| Step::Submit { queue, priority, count }),
+        1 => any::<usize>().prop_map(|pick| Step::SubmitAgain { pick }),
+        8 => (0..3_usize, 0..5_usize, ending, 0..40_usize, any::<bool>()).prop_map(
+            |(worker, settle, verdict, wanted, again)| Step::Turn { worker, settle, verdict, wanted, again }),
+        1 => (0..3_usize, any::<usize>()).prop_map(|(worker, pick)| Step::SettleStale { worker, pick }),
+        2 => (0..3_usize).prop_map(|worker| Step::Renew { worker }),
+        2 => (0..3_usize, any::<usize>(), any::<bool>())
+            .prop_map(|(worker, pick, again)| Step::Release { worker, pick, again }),
+        3 => Just(Step::Sweep),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
+        1 => (0..3_u8).prop_map(|queue| Step::Wake { queue }),
+        3 => any::<usize>().prop_map(|pick| Step::Look { pick }),
+        5 => prop_oneof![0..50_u64, 0..12_000_u64, Just(3_700_000)].prop_map(|millis| Step::Advance { millis }),
+        1 => (0..60_000_u64).prop_map(|millis| Step::StepBack { millis }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// A world of three workers over both homes.
+struct World {
+    queue: Queue,
+    clock: Arc<AtomicU64>,
+    workers: Vec<(Instance, u64, Vec<Claimed>)>,
+    submitted: Vec<sentinel_queue::NewTask>,
+    stale: Vec<Claimed>,
+}
+
+impl World {
+    fn over(store: Arc<dyn Store>) -> Self {
+        let clock = Arc::new(AtomicU64::new(START));
+        let workers = (0..3).map(|_| (Instance::random("test"), 0, Vec::new())).collect();
+        let queue = Queue::with_clock(store, Arc::clone(&clock));
+        Self { queue, clock, workers, submitted: Vec::new(), stale: Vec::new() }
+    }
+
+    async fn take(&mut self, step: &Step) {
+        let ns = Namespace::default();
+        match *step {
+            Step::Submit { queue, priority, count } => {
+                let tasks: Vec<_> = (0..count)
+                    .map(|_| {
+                        let mut task = new_task(priority);
+                        task.queue = name(queue);
+                        task
+                    })
+                    .collect();
+                self.queue.submit(&tasks).await.unwrap();
+                self.submitted.extend(tasks);
+            }
+            Step::SubmitAgain { pick } => {
+                let Some(task) = picked(&self.submitted, pick).cloned() else { return };
+                self.queue.submit(&[new_task(0), task]).await.unwrap();
+            }
+            Step::Turn { worker, settle, verdict, wanted, again } => {
+                self.turn(worker, settle, verdict, wanted, again).await;
+            }
+            Step::SettleStale { worker, pick } => {
+                let Some(task) = picked(&self.stale, pick).cloned() else { return };
+                self.settle(worker, &[task], Ending::Complete, 0, false).await;
+            }
+            Step::Renew { worker } => self.renew(worker).await,
+            Step::Release { worker, pick, again } => {
+                let held = &mut self.workers[worker].2;
+                if held.is_empty() {
+                    return;
+                }
+                let task = held.remove(pick % held.len());
+                let leases = [(task.definition.id, task.token.clone())];
+                for _ in 0..=usize::from(again) {
+                    self.queue.release(&leases).await.unwrap();
+                }
+                self.stale.push(task);
+            }
+            Step::Sweep => drop(self.queue.sweep().await.unwrap()),
+            Step::Pause { queue, paused: true } => drop(self.queue.pause(&ns, &name(queue)).await.unwrap()),
+            Step::Pause { queue, paused: false } => drop(self.queue.resume(&ns, &name(queue)).await.unwrap()),
+            Step::Wake { queue } => {
+                let marker = Bytes::from(format!("default:{}", name(queue)));
+                self.queue.wake(&[marker]).await.unwrap();
+            }
+            Step::Look { pick } => self.look(pick).await,
+            Step::Advance { millis } => drop(self.clock.fetch_add(millis, Ordering::Relaxed)),
+            Step::StepBack { millis } => drop(self.clock.fetch_sub(millis, Ordering::Relaxed)),
+            Step::Reopen => {
+                self.queue.reopen().await.unwrap();
+                let held = self.workers.iter_mut().flat_map(|(_, _, held)| held.drain(..));
+                self.stale.extend(held);
+            }
+        }
+    }
+
+    async fn turn(&mut self, worker: usize, settle: usize, verdict: Ending, wanted: usize, again: bool) {
+        let held = &mut self.workers[worker].2;
+        let count = settle.min(held.len());
+        let settled: Vec<_> = held.drain(..count).collect();
+        self.settle(worker, &settled, verdict, wanted, again).await;
+    }
+
+    async fn settle(
+        &mut self,
+        worker: usize,
+        settled: &[Claimed],
+        verdict: Ending,
+        wanted: usize,
+        again: bool,
+    ) {
+        let (instance, number, held) = &mut self.workers[worker];
+        *number += 1;
+        let error = TaskError { kind: ErrorKind::Trap, report: ErrorReport::default() };
+        let verdict = match verdict {
+            Ending::Complete => Verdict::Complete(Bytes::from_static(b"{\"r\":1}")),
+            Ending::Fail => Verdict::Fail(error),
+            Ending::Retry => Verdict::Retry(error, Duration::from_millis(700)),
+            Ending::Postpone => Verdict::Postpone(error, Duration::from_millis(300)),
+        };
+        let settlements: Vec<_> = settled
+            .iter()
+            .map(|task| {
+                let mut settlement = settlement(task, verdict.clone());
+                settlement.log = Bytes::from_static(b"a line\n");
+                settlement
+            })
+            .collect();
+        let turn = Turn { number: *number, settlements, wanted };
+        for _ in 0..=usize::from(again) {
+            let answer = self.queue.settle_and_claim(instance, &Served::All, &turn).await.unwrap();
+            for task in answer.claimed {
+                if !held.contains(&task) {
+                    held.push(task);
+                }
+            }
+        }
+        self.stale.extend_from_slice(settled);
+    }
+
+    async fn renew(&mut self, worker: usize) {
+        let (instance, _, held) = &self.workers[worker];
+        let leases: Vec<_> = held
+            .iter()
+            .map(|task| Held {
+                id: task.definition.id,
+                token: task.token.clone(),
+                progress: Some(Progress { percent: 50, message: "half".into() }),
+            })
+            .collect();
+        let jobs = [Bytes::from_static(b"j")];
+        self.queue.renew(instance, Bytes::from_static(b"{}"), &jobs, &leases).await.unwrap();
+    }
+
+    async fn look(&self, pick: usize) {
+        let ns = Namespace::default();
+        if let Some(task) = picked(&self.submitted, pick) {
+            self.queue.get(task.id).await.unwrap().expect("an accepted task is there");
+        }
+        assert!(self.queue.get(TaskId::random()).await.unwrap().is_none());
+        self.queue.counts(&ns).await.unwrap();
+        self.queue.queues(&ns).await.unwrap();
+        self.queue.workers().await.unwrap();
+        self.queue.jobs().await.unwrap();
+    }
+}
+
+fn name(queue: u8) -> sentinel_queue::QueueName {
+    format!("q{queue}").parse().unwrap()
+}
+
+fn picked<T>(things: &[T], pick: usize) -> Option<&T> {
+    things.get(pick.checked_rem(things.len())?)
+}
+
+/// Runs each call in both homes and compares the answers.
+struct Both {
+    redis: Redis,
+    embedded: Embedded,
+}
+
+impl Store for Both {
+    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+        Box::pin(async move {
+            let ours = self.embedded.run(script, args.clone()).await?;
+            let theirs = self.redis.run(script, args).await?;
+            assert_eq!(ours, theirs, "{}", script.name());
+            Ok(ours)
+        })
+    }
+
+    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let ours = self.embedded.take_marker(keys.clone(), timeout).await?;
+            assert_eq!(ours, self.redis.take_marker(keys, timeout).await?);
+            Ok(ours)
+        })
+    }
+
+    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+        self.redis.check()
+    }
+}
+
+/// The whole keyspace of a Redis.
+fn keyspace(url: &str) -> BTreeMap<Vec<u8>, Value> {
+    let mut redis = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut redis).unwrap();
+    keys.into_iter()
+        .map(|key| {
+            let kind: String = redis::cmd("TYPE").arg(&key).query(&mut redis).unwrap();
+            let value = match kind.as_str() {
+                "string" => Value::String(redis::cmd("GET").arg(&key).query(&mut redis).unwrap()),
+                "hash" => Value::Hash(redis::cmd("HGETALL").arg(&key).query(&mut redis).unwrap()),
+                "zset" => {
+                    let range = redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).arg("WITHSCORES").to_owned();
+                    let pairs: Vec<(Vec<u8>, f64)> = range.query(&mut redis).unwrap();
+                    Value::Zset(pairs.into_iter().collect())
+                }
+                other => panic!("a key of kind {other}"),
+            };
+            (key, value)
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_homes_answer_and_hold_the_same(steps in prop::collection::vec(step(), 1..120)) {
+        let server = SERVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let url = server.url();
+        let mut connection = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+        redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+        let both = Arc::new(Both { redis: Redis::new(&url).unwrap(), embedded: Embedded::in_memory() });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::over(both.clone());
+            for step in &steps {
+                world.take(step).await;
+            }
+        });
+        prop_assert_eq!(both.embedded.dump(), keyspace(&url));
+    }
+}

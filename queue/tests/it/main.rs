@@ -1,0 +1,5 @@
+//! The queue, on real stores.
+
+mod bench;
+mod conformance;
+// mod differential;

@@ -1,0 +1,115 @@
+//! A real `redis-server`.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A `redis-server` of its own: a free port, its own directory, killed when dropped.
+pub struct RedisServer {
+    port: u16,
+    dir: TempDir,
+    args: Vec<String>,
+    child: Child,
+}
+
+impl RedisServer {
+    /// Starts one in memory only; `args` are added to its command line.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-server` is not installed or does not start.
+    pub fn start(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        // The port may be taken by another test between its choice and its use.
+        for _ in 0..5 {
+            let port = crate::free_port();
+            if let Some(child) = spawn(port, dir.path(), &args) {
+                return Self { port, dir, args, child };
+            }
+        }
+        panic!("redis-server did not start");
+    }
+
+    /// Where it listens, as a URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash would (SIGKILL).
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be killed.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("redis-server can be killed");
+        self.child.wait().expect("redis-server ends");
+    }
+
+    /// Starts it again on the same port, with what it has on disk.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.port, self.dir.path(), &self.args).expect("redis-server starts again");
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // It may have been killed by the test already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn spawn(port: u16, dir: &Path, args: &[String]) -> Option<Child> {
+    let mut child = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .arg(dir)
+        .args(args)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed (apt-get install redis-server)");
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(15) {
+        if answers(port) {
+            return Some(child);
+        }
+        if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(child.kill());
+    None
+}
+
+fn answers(port: u16) -> bool {
+    let ping = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut reply = [0; 5];
+        stream.read_exact(&mut reply)?;
+        Ok(&reply == b"+PONG")
+    };
+    ping().unwrap_or(false)
+}
