@@ -81,6 +81,14 @@ pub struct Settlement {
     pub log: Bytes,
 }
 
+impl Settlement {
+    /// About how many bytes a call carries for it.
+    pub fn size(&self) -> usize {
+        let result = if let Verdict::Complete(result) = &self.verdict { result.len() } else { 0 };
+        512 + result + self.log.len()
+    }
+}
+
 /// What becomes of a task whose attempt has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -13,6 +13,7 @@ pub mod queue;
 pub mod retry;
 pub mod state;
 pub mod store;
+pub mod sweeper;
 pub mod task;
 
 mod record;

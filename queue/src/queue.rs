@@ -261,7 +261,7 @@ impl Queue {
 }
 
 /// A number in 0..1 from the same source as task ids.
-pub(crate) fn chance() -> f64 {
+pub fn chance() -> f64 {
     let bytes = uuid::Uuid::new_v4().into_bytes();
     f64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])) / 4_294_967_296.0
 }

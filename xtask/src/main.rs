@@ -1,1 +1,46 @@
-fn main() {}
+//! Sentinel's developer commands: `cargo xtask demo | test | plugins | compose-test`.
+//!
+//! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
+
+#![forbid(unsafe_code)]
+
+mod compose;
+mod demo;
+mod guests;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo          build everything, start `sentinel dev`, run real tasks, show results
+  test          the whole gate: format, lints, all tests
+  plugins       build the bundled jobs into plugins/<name>.wasm
+  compose-test  the containers: three workers, one killed, every task completes
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["demo"] => demo::run(),
+        ["test"] => test::run_gate(),
+        ["plugins"] => guests::build(),
+        ["compose-test"] => compose::run(),
+        _ => bail!("no such command\n\n{USAGE}"),
+    }
+}

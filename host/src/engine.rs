@@ -1,0 +1,175 @@
+//! Runs one job, once, as a sandboxed WebAssembly component under limits.
+//!
+//! Owns wasmtime, admission, the limits and the naming of failures. Knows no queue and no
+//! store: a plugin can be run from the command line with neither. Invariant: whatever a guest
+//! does, its attempt ends with a [`Report`], within its wall time and a little, and leaves
+//! nothing behind but that.
+//!
+//! The path of an attempt: [`Engine::admit`] → [`Plugin::run`] → `attempt.rs` (fresh store, call)
+//! → `verdict.rs` → [`Report`].
+
+mod admission;
+mod attempt;
+mod bindings;
+mod compile;
+mod config;
+mod cpu;
+mod deadline;
+mod digest;
+mod host;
+mod imports;
+mod interrupt;
+mod limiter;
+mod limits;
+mod log;
+mod outcome;
+mod plugin;
+mod ticker;
+mod verdict;
+
+use std::{
+    fmt, io,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use wasmtime::component::Linker;
+
+pub use self::{
+    admission::{AdmissionError, HANDLER, PluginName, Refusal},
+    attempt::{Call, GuestTask},
+    config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
+    deadline::{Armed, Deadlines},
+    digest::Digest,
+    imports::{Progress, ProgressCell},
+    interrupt::{Interrupt, Reason},
+    limits::Limits,
+    log::Log,
+    outcome::{Clock, Failure, Fault, Outcome, Report, Usage},
+    plugin::Plugin,
+};
+
+use self::{compile::Compiler, host::Host, ticker::Ticker};
+
+/// How an engine is set up. [`EngineConfig::new`] has the defaults.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// How many attempts run at once, at most.
+    pub slots: NonZeroU32,
+    /// What a job gets that asks for nothing.
+    pub defaults: Limits,
+    /// What a job can have at most.
+    pub ceilings: Limits,
+    /// The stack of wasm code.
+    pub wasm_stack_bytes: usize,
+    /// The size of a plugin's file, at most.
+    pub max_plugin_bytes: u64,
+    /// Where compiled code is kept, if anywhere.
+    pub cache_dir: Option<PathBuf>,
+    /// The plugins directories, in which no compiled code is kept.
+    pub plugin_dirs: Vec<PathBuf>,
+}
+
+impl EngineConfig {
+    /// Defaults for so many slots.
+    pub fn new(slots: NonZeroU32) -> Self {
+        Self {
+            slots,
+            defaults: Limits::default(),
+            ceilings: Limits::default_ceilings(),
+            wasm_stack_bytes: WASM_STACK_BYTES,
+            max_plugin_bytes: 64 << 20,
+            cache_dir: None,
+            plugin_dirs: Vec::new(),
+        }
+    }
+}
+
+/// No engine could be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The kernel allows too few memory mappings.
+    #[error(transparent)]
+    Mappings(#[from] TooFewMappings),
+    /// wasmtime refused the settings or could not reserve the pool.
+    #[error("the WebAssembly engine cannot be set up for {slots} slots: {error:#}")]
+    Wasmtime {
+        /// How many were asked for.
+        slots: NonZeroU32,
+        /// What wasmtime says.
+        error: wasmtime::Error,
+    },
+    /// There is no thread to be had.
+    #[error("the ticker's thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Admits and runs plugins. Cheap to clone; all clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: EngineConfig,
+    wasmtime: wasmtime::Engine,
+    linker: Linker<Host>,
+    compiler: Compiler,
+    ticker: Ticker,
+}
+
+impl Engine {
+    /// Sets up an engine. Reserves addresses, no memory.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let slots = config.slots;
+        check_map_count(slots)?;
+        let refused = |error| EngineError::Wasmtime { slots, error };
+        let allocation = Allocation::Pool { slots, ceilings: &config.ceilings };
+        let settings = self::config::config(allocation, config.wasm_stack_bytes);
+        let wasmtime = wasmtime::Engine::new(&settings).map_err(refused)?;
+        let linker = imports::linker(&wasmtime).map_err(refused)?;
+        let compiler = Compiler::new(&wasmtime, config.cache_dir.as_deref(), &config.plugin_dirs);
+        let ticker = Ticker::start(wasmtime.weak())?;
+        Ok(Self(Arc::new(Inner { config, wasmtime, linker, compiler, ticker })))
+    }
+
+    /// Makes a plugin of the file `<name>.wasm`. Blocks while it is compiled.
+    pub fn admit(&self, path: &Path) -> Result<Plugin, AdmissionError> {
+        PluginName::of_file(path)
+            .and_then(|name| Ok((name, admission::read(path, self.0.config.max_plugin_bytes)?)))
+            .and_then(|(name, bytes)| admission::admit(self, name, &bytes))
+            .map_err(|refusal| AdmissionError { file: path.display().to_string(), refusal })
+    }
+
+    /// Makes a plugin of a component's bytes. Blocks while it is compiled.
+    pub fn admit_bytes(&self, name: PluginName, bytes: &[u8]) -> Result<Plugin, AdmissionError> {
+        let file = name.to_string();
+        admission::admit(self, name, bytes).map_err(|refusal| AdmissionError { file, refusal })
+    }
+
+    /// How it was set up.
+    pub fn config(&self) -> &EngineConfig {
+        &self.0.config
+    }
+
+    fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.wasmtime
+    }
+
+    fn linker(&self) -> &Linker<Host> {
+        &self.0.linker
+    }
+
+    fn compiler(&self) -> &Compiler {
+        &self.0.compiler
+    }
+
+    fn ticker(&self) -> &Ticker {
+        &self.0.ticker
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! Decides which files become plugins.
+//!
+//! Owns the checks between a file and a [`Plugin`], and the words in which a file is refused.
+//! Does not watch directories and does not run anything: a component's code first runs in an
+//! attempt. Invariant: what is admitted has the job's function with the right type, and all it
+//! imports is linked.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    str::FromStr,
+};
+
+use wasmtime::component::{ComponentNamedList, Lift, Lower, types::ComponentItem};
+
+use super::{
+    Engine,
+    bindings::{JobPre, sentinel::job::types},
+    compile::CompileError,
+    digest::Digest,
+    imports,
+    host::Host,
+    plugin::Plugin,
+};
+
+/// The interface that makes a component a job. A later 0.1 matches too.
+pub const HANDLER: &str = "sentinel:job/handler@0.1.0";
+
+/// The name of a plugin: `[a-z0-9][a-z0-9._-]{0,63}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PluginName(String);
+
+impl PluginName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name that a file gives its plugin.
+    pub fn of_file(path: &Path) -> Result<Self, Refusal> {
+        if path.extension().and_then(|extension| extension.to_str()) != Some("wasm") {
+            return Err(Refusal::NotWasm);
+        }
+        path.file_stem().unwrap_or_default().to_string_lossy().parse()
+    }
+}
+
+impl FromStr for PluginName {
+    type Err = Refusal;
+
+    fn from_str(name: &str) -> Result<Self, Refusal> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let mut bytes = name.bytes();
+        let fits = bytes.next().is_some_and(is_plain)
+            && bytes.all(|byte| is_plain(byte) || matches!(byte, b'.' | b'_' | b'-'))
+            && name.len() <= 64;
+        if fits { Ok(Self(name.to_owned())) } else { Err(Refusal::Name(name.to_owned())) }
+    }
+}
+
+impl fmt::Display for PluginName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A file was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {refusal}")]
+pub struct AdmissionError {
+    /// The file, or the plugin's name where there was none.
+    pub file: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// Why a file was refused. Follows the file's name in the message.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The name breaks the rule.
+    #[error(
+        "`{0}` cannot be a plugin's name: rename the file to [a-z0-9][a-z0-9._-]{{0,63}} and `.wasm`"
+    )]
+    Name(String),
+    /// It could not be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// It is too large to be compiled.
+    #[error("it has more than {limit} bytes: strip it, or raise the limit")]
+    TooManyBytes {
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// It is machine code.
+    #[error("it is precompiled code (`.cwasm`), which is not loaded from outside: put the `.wasm` there")]
+    Precompiled,
+    /// It is something else entirely.
+    #[error("it is not WebAssembly: build it with `cargo build --release --target wasm32-wasip2`")]
+    NotWasm,
+    /// It is a core module.
+    #[error("it is a core module, not a component: build it for the target wasm32-wasip2")]
+    CoreModule,
+    /// It does not compile.
+    #[error("it is not a valid component, or uses what is turned off here: {0:#}")]
+    Invalid(wasmtime::Error),
+    /// One instance of it does not fit into the engine.
+    #[error("one instance of it needs more than there is for one: {0:#}")]
+    TooLarge(wasmtime::Error),
+    /// It imports what nobody provides.
+    #[error("it imports {}, which no job is given: build it for the world `sentinel:job/job`", list(.0))]
+    UnknownImports(Vec<String>),
+    /// It imports something known in a shape that is not the host's.
+    #[error("it does not fit the host: {0:#}")]
+    Unlinkable(wasmtime::Error),
+    /// It is a component of another world.
+    #[error(
+        "it does not export `{HANDLER}` (it exports {}): build it for the world `sentinel:job/job`",
+        list(.0)
+    )]
+    NotAJob(Vec<String>),
+    /// Its function has another type.
+    #[error("its `{HANDLER}` has no function `run` of the right type: {0:#}")]
+    WrongType(wasmtime::Error),
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { format!("`{}`", names.join("`, `")) }
+}
+
+/// Reads the plugin at `path`, no more than `limit` bytes of it.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Refusal::Unreadable)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(Refusal::Unreadable)?;
+    Ok(bytes)
+}
+
+/// Makes a plugin of a component's bytes.
+pub(super) fn admit(engine: &Engine, name: PluginName, bytes: &[u8]) -> Result<Plugin, Refusal> {
+    let limit = engine.config().max_plugin_bytes;
+    if bytes.len() as u64 > limit {
+        return Err(Refusal::TooManyBytes { limit });
+    }
+    check_kind(bytes)?;
+    let digest = Digest::of(bytes);
+    let compiled = engine.compiler().component(&digest, bytes).map_err(|error| match error {
+        CompileError::Invalid(error) => Refusal::Invalid(error),
+        CompileError::TooLarge(error) => Refusal::TooLarge(error),
+    })?;
+    let linker = imports::linker_for(engine.linker(), &compiled.component)
+        .map_err(Refusal::Unlinkable)?
+        .map_err(Refusal::UnknownImports)?;
+    let instance = linker.instantiate_pre(&compiled.component).map_err(Refusal::Unlinkable)?;
+    check_handler(engine, &instance)?;
+    let pre = JobPre::new(instance).map_err(Refusal::WrongType)?;
+    Ok(Plugin::new(engine.clone(), name, digest, pre, compiled.took, compiled.from_cache))
+}
+
+/// Every binary begins with its magic number, a version and a layer.
+fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return Err(Refusal::Precompiled);
+    }
+    let Some(rest) = bytes.strip_prefix(b"\0asm") else { return Err(Refusal::NotWasm) };
+    match rest {
+        [1, 0, 0, 0, ..] => Err(Refusal::CoreModule),
+        _ => Ok(()),
+    }
+}
+
+fn check_handler(
+    engine: &Engine,
+    instance: &wasmtime::component::InstancePre<Host>,
+) -> Result<(), Refusal> {
+    let wasmtime = engine.wasmtime();
+    let component = instance.component().component_type();
+    let Some(ComponentItem::ComponentInstance(handler)) =
+        component.get_export(wasmtime, HANDLER).map(|export| export.ty)
+    else {
+        let exports = component.exports(wasmtime).map(|(name, _)| name.to_owned()).collect();
+        return Err(Refusal::NotAJob(exports));
+    };
+    let Some(ComponentItem::ComponentFunc(run)) = handler.get_export(wasmtime, "run").map(|export| export.ty)
+    else {
+        return Err(Refusal::WrongType(wasmtime::Error::msg("there is none of this name")));
+    };
+    typecheck::<(&types::Task,), (Result<String, types::Failure>,)>(&run, instance)
+        .map_err(Refusal::WrongType)
+}
+
+fn typecheck<P: ComponentNamedList + Lower, R: ComponentNamedList + Lift>(
+    function: &wasmtime::component::types::ComponentFunc,
+    instance: &wasmtime::component::InstancePre<Host>,
+) -> wasmtime::Result<()> {
+    function.typecheck::<P, R>(&instance.instance_type())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rule() {
+        for good in ["a", "0", "example-task", "a.b_c-d", &"x".repeat(64)] {
+            assert!(good.parse::<PluginName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", ".a", "A", "a b", "a/b", "\u{e9}", &"x".repeat(65)] {
+            assert!(bad.parse::<PluginName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_names_its_plugin() {
+        let name = |path| PluginName::of_file(Path::new(path)).map(|name| name.to_string()).ok();
+        assert_eq!(name("/plugins/resize-image.wasm").as_deref(), Some("resize-image"));
+        assert_eq!(name("/plugins/resize-image.cwasm"), None);
+        assert_eq!(name("/plugins/.wasm"), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! One attempt: a fresh store, the call, the outcome.
+//!
+//! Owns the store from its making to its end. Does not know why the task exists or what its
+//! outcome leads to. Invariants: a store serves one attempt and is gone before its report is
+//! out; the epoch deadline is set before any of the guest's code runs, start functions included.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use wasmtime::{Store, StoreContextMut, UpdateDeadline};
+
+use super::{
+    bindings::sentinel::job::types,
+    cpu::CpuMeter,
+    host::Host,
+    imports::ProgressCell,
+    interrupt::Interrupt,
+    limits::Limits,
+    log::LogSink,
+    outcome::{Report, Usage},
+    plugin::Plugin,
+    verdict::{self, Called, Circumstances, Halt, Phase},
+};
+
+/// What the guest is told of its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestTask {
+    /// The task's UUID.
+    pub id: String,
+    /// The job's name.
+    pub job: String,
+    /// The queue that it came through.
+    pub queue: String,
+    /// Higher runs first.
+    pub priority: i32,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The number of the last attempt that the task may have.
+    pub max_attempts: u32,
+    /// What the task asked for.
+    pub timeout: Duration,
+    /// The JSON text as submitted.
+    pub payload: String,
+}
+
+/// An attempt to be made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What the guest is told.
+    pub task: GuestTask,
+    /// What it may use.
+    pub limits: Limits,
+    /// Where its progress goes.
+    pub progress: Arc<ProgressCell>,
+    /// What stops it.
+    pub interrupt: Interrupt,
+}
+
+impl Call {
+    /// An attempt at `task` under the plugin's limits and the task's timeout.
+    pub fn new(plugin: &Plugin, task: GuestTask) -> Self {
+        let limits = plugin.limits_for(task.timeout);
+        Self { task, limits, progress: Arc::default(), interrupt: Interrupt::new() }
+    }
+}
+
+/// Makes the attempt.
+pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
+    let started = Instant::now();
+    let Call { task, limits, progress, interrupt } = call;
+    let payload_bytes = task.payload.len() as u64;
+    let log = LogSink::new(limits.log_bytes);
+    let meter = Arc::new(CpuMeter::default());
+    let host = Host::new(&limits, Arc::clone(&meter), interrupt.clone(), progress, &log);
+    let mut store = store(plugin, &limits, host);
+
+    let running = plugin.engine().ticker().running();
+    let called = meter.measure(call_or_interrupt(plugin, &mut store, task.into(), &interrupt)).await;
+    drop(running);
+
+    let data = store.data();
+    let circumstances = Circumstances {
+        refusal: data.limiter.refusal(),
+        stderr_tail: log.stderr_tail(),
+        result_limit: limits.result_bytes,
+        wall: limits.wall,
+        cpu: data.cpu_limit,
+    };
+    let returned_bytes = called.as_ref().map_or(0, returned_bytes);
+    let spent = meter.spent();
+    let mut usage = Usage {
+        cpu: spent.cpu,
+        wait: spent.wait,
+        wall: Duration::ZERO,
+        peak_memory_bytes: data.limiter.peak_memory() as u64,
+        transfer_bytes: payload_bytes + returned_bytes + data.progress_bytes + log.written_bytes(),
+    };
+    drop(store);
+    let outcome = verdict::of(called, &circumstances);
+    usage.wall = started.elapsed();
+    Report { outcome, usage, log: log.take() }
+}
+
+fn store(plugin: &Plugin, limits: &Limits, host: Host) -> Store<Host> {
+    let mut store = Store::new(plugin.engine().wasmtime(), host);
+    store.limiter(|host| &mut host.limiter);
+    store.set_hostcall_fuel(limits.transfer_bytes);
+    store.set_max_component_handles(limits.handles);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|context: StoreContextMut<'_, Host>| end_of_turn(context.data()));
+    store
+}
+
+/// Comes once per tick to a guest that computes: it is stopped, or gives its turn to the next.
+fn end_of_turn(host: &Host) -> wasmtime::Result<UpdateDeadline> {
+    if let Some(reason) = host.interrupt.reason() {
+        return Err(wasmtime::Error::new(Halt::Interrupted(reason)));
+    }
+    if host.meter.used_now() > host.cpu_limit {
+        return Err(wasmtime::Error::new(Halt::CpuSpent));
+    }
+    host.meter.note_yield();
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+}
+
+/// The call, or, when the guest waits in the host, its interruption. The call comes first: a
+/// guest that computes is then stopped where it is, and its stack can be shown.
+async fn call_or_interrupt(
+    plugin: &Plugin,
+    store: &mut Store<Host>,
+    task: types::Task,
+    interrupt: &Interrupt,
+) -> Called {
+    if let Some(reason) = interrupt.reason() {
+        return Err((Phase::Loading, wasmtime::Error::new(Halt::Interrupted(reason))));
+    }
+    tokio::select! {
+        biased;
+        called = call(plugin, store, task) => called,
+        reason = interrupt.raised() => {
+            Err((Phase::Calling, wasmtime::Error::new(Halt::Interrupted(reason))))
+        }
+    }
+}
+
+async fn call(plugin: &Plugin, store: &mut Store<Host>, task: types::Task) -> Called {
+    let loading = |error| (Phase::Loading, error);
+    let job = plugin.pre().instantiate_async(&mut *store).await.map_err(loading)?;
+    let handler = job.sentinel_job_handler();
+    handler.call_run(store, &task).await.map_err(|error| (Phase::Calling, error))
+}
+
+fn returned_bytes(returned: &Result<String, types::Failure>) -> u64 {
+    let text = match returned {
+        Ok(text)
+        | Err(
+            types::Failure::Retryable(text)
+            | types::Failure::RetryAfter((_, text))
+            | types::Failure::Permanent(text),
+        ) => text,
+    };
+    text.len() as u64
+}
+
+impl From<GuestTask> for types::Task {
+    fn from(task: GuestTask) -> Self {
+        let GuestTask { id, job, queue, priority, attempt, max_attempts, timeout, payload } = task;
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        Self { id, job, queue, priority, attempt, max_attempts, timeout_ms, payload }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a guest may import, one file per interface of the host's own.
+//!
+//! Owns the linker that all components share, and the decision about each import's name. Does
+//! not know any attempt. Invariant: a component loads when all it imports is either provided or
+//! known and refused; what is refused is an error to the guest, and never a way out.
+
+mod config_store;
+mod progress;
+mod refused;
+
+use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
+
+use super::{bindings::Job, host::Host};
+
+pub use progress::{Progress, ProgressCell};
+pub(crate) use refused::NotGranted;
+
+/// The linker with everything that is provided.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    Job::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
+    Ok(linker)
+}
+
+/// What the host does about an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Provision {
+    /// It is in [`linker`].
+    Linked,
+    /// `wasi:config/store`, with nothing in it.
+    EmptyConfig,
+    /// Known, and refused when it is called.
+    Refused,
+    Unknown,
+}
+
+impl Provision {
+    fn of(import: &str) -> Self {
+        let (path, version) = import.split_once('@').unwrap_or((import, ""));
+        let package = path.split_once('/').map_or(path, |(package, _)| package);
+        match package {
+            "wasi:cli" | "wasi:clocks" | "wasi:filesystem" | "wasi:io" | "wasi:random" | "wasi:sockets"
+                if version.starts_with("0.2.") =>
+            {
+                Self::Linked
+            }
+            "wasi:http" if version.starts_with("0.2.") => Self::Refused,
+            "wasi:config" => Self::EmptyConfig,
+            "sentinel:job"
+                if version.starts_with("0.1.")
+                    && matches!(path, "sentinel:job/types" | "sentinel:job/progress") =>
+            {
+                Self::Linked
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The linker for `component`, which is `shared` unless something it imports must be refused;
+/// or the names of the imports that nobody knows.
+pub(crate) fn linker_for(
+    shared: &Linker<Host>,
+    component: &Component,
+) -> wasmtime::Result<Result<Linker<Host>, Vec<String>>> {
+    let engine = component.engine();
+    let mut linker = shared.clone();
+    let mut unknown = Vec::new();
+    for (name, import) in component.component_type().imports(engine) {
+        let item = import.ty;
+        match Provision::of(name) {
+            Provision::Linked => {}
+            Provision::EmptyConfig => config_store::link(&mut linker, name)?,
+            Provision::Refused => refused::link(&mut linker, engine, name, &item)?,
+            Provision::Unknown if is_only_types(engine, &item) => {}
+            Provision::Unknown => unknown.push(name.to_owned()),
+        }
+    }
+    Ok(if unknown.is_empty() { Ok(linker) } else { Err(unknown) })
+}
+
+/// An interface that is imported for its types alone needs nobody to provide it.
+fn is_only_types(engine: &wasmtime::Engine, item: &ComponentItem) -> bool {
+    match item {
+        ComponentItem::Type(_) => true,
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).all(|(_, export)| matches!(export.ty, ComponentItem::Type(_)))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_imports_name_says_what_is_done_about_it() {
+        for (import, expected) in [
+            ("wasi:io/streams@0.2.12", Provision::Linked),
+            ("wasi:io/streams@0.3.0", Provision::Unknown),
+            ("wasi:http/outgoing-handler@0.2.3", Provision::Refused),
+            ("wasi:config/store@0.2.0-draft", Provision::EmptyConfig),
+            ("sentinel:job/progress@0.1.7", Provision::Linked),
+            ("sentinel:job/progress@0.2.0", Provision::Unknown),
+            ("sentinel:job/state@0.1.0", Provision::Unknown),
+            ("acme:rocket/engine", Provision::Unknown),
+        ] {
+            assert_eq!(Provision::of(import), expected, "{import}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What a guest writes to stdout and stderr.
+//!
+//! Owns the one bounded log of an attempt and the end of its stderr. Does not interpret it.
+//! Invariant: writing never fails and never waits; what does not fit is dropped and counted.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::{
+    async_trait,
+    cli::{IsTerminal, StdoutStream},
+    p2::{OutputStream, Pollable, StreamResult},
+};
+
+/// How much of the end of stderr is kept for a failure's message.
+const TAIL_BYTES: usize = 2048;
+
+/// What the guest may write at once. It also bounds what `write-zeroes` makes the host allocate.
+const PERMIT: usize = 64 << 10;
+
+/// The log of an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The beginning of what was written, stdout and stderr interleaved as they came. Bytes that
+    /// are not UTF-8 are replaced.
+    pub text: String,
+    /// How many bytes came after it and were dropped.
+    pub dropped_bytes: u64,
+}
+
+/// The writing end, shared by both streams and the attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSink(Arc<Mutex<Written>>);
+
+#[derive(Debug)]
+struct Written {
+    limit: usize,
+    kept: Vec<u8>,
+    dropped: u64,
+    stderr_tail: Vec<u8>,
+}
+
+/// Which of the two streams.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Stdout,
+    Stderr,
+}
+
+/// One of the guest's streams.
+#[derive(Clone, Debug)]
+pub(crate) struct LogStream {
+    sink: LogSink,
+    source: Source,
+}
+
+impl LogSink {
+    pub(crate) fn new(limit: usize) -> Self {
+        let (kept, stderr_tail) = (Vec::new(), Vec::new());
+        Self(Arc::new(Mutex::new(Written { limit, kept, dropped: 0, stderr_tail })))
+    }
+
+    pub(crate) fn stdout(&self) -> LogStream {
+        LogStream { sink: self.clone(), source: Source::Stdout }
+    }
+
+    pub(crate) fn stderr(&self) -> LogStream {
+        LogStream { sink: self.clone(), source: Source::Stderr }
+    }
+
+    /// How many bytes the guest has written.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        let written = self.lock();
+        written.dropped.saturating_add(written.kept.len() as u64)
+    }
+
+    /// The last of stderr, without a cut line at its start, trimmed.
+    pub(crate) fn stderr_tail(&self) -> String {
+        let written = self.lock();
+        let tail = written.stderr_tail.as_slice();
+        let start = tail.len().saturating_sub(TAIL_BYTES);
+        let tail = if start == 0 {
+            tail
+        } else {
+            let tail = &tail[start..];
+            tail.iter().position(|byte| *byte == b'\n').map_or(tail, |newline| &tail[newline + 1..])
+        };
+        String::from_utf8_lossy(tail).trim().to_owned()
+    }
+
+    /// Takes what was kept out of the sink.
+    pub(crate) fn take(&self) -> Log {
+        let mut written = self.lock();
+        let kept = std::mem::take(&mut written.kept);
+        let text = String::from_utf8(kept)
+            .unwrap_or_else(|invalid| String::from_utf8_lossy(invalid.as_bytes()).into_owned());
+        Log { text, dropped_bytes: written.dropped }
+    }
+
+    fn write(&self, source: Source, bytes: &[u8]) {
+        let mut written = self.lock();
+        let room = written.limit.saturating_sub(written.kept.len());
+        let (fits, rest) = bytes.split_at(bytes.len().min(room));
+        written.kept.extend_from_slice(fits);
+        written.dropped = written.dropped.saturating_add(rest.len() as u64);
+        if matches!(source, Source::Stderr) {
+            written.remember_tail(bytes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Written {
+    fn remember_tail(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        // Twice the tail before it is cut, so that small writes do not move it each time.
+        if self.stderr_tail.len() + bytes.len() > 2 * TAIL_BYTES {
+            let cut = self.stderr_tail.len().saturating_sub(TAIL_BYTES);
+            self.stderr_tail.drain(..cut);
+        }
+        self.stderr_tail.extend_from_slice(bytes);
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.sink.write(self.source, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(PERMIT)
+    }
+}
+
+impl AsyncWrite for LogStream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.sink.write(self.source, bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let sink = LogSink::new(5);
+        sink.write(Source::Stdout, b"abc");
+        sink.write(Source::Stderr, b"defg");
+        assert_eq!(sink.written_bytes(), 7);
+        assert_eq!(sink.take(), Log { text: "abcde".into(), dropped_bytes: 2 });
+    }
+
+    #[test]
+    fn the_end_of_stderr_outlives_a_full_log() {
+        let sink = LogSink::new(10);
+        for line in 0..1000 {
+            sink.write(Source::Stderr, format!("line {line}\n").as_bytes());
+        }
+        sink.write(Source::Stdout, b"not this");
+        sink.write(Source::Stderr, b"the end\n");
+        let tail = sink.stderr_tail();
+        assert!(tail.ends_with("line 999\nthe end"), "{tail}");
+        assert!(tail.len() <= TAIL_BYTES && tail.starts_with("line "), "{tail}");
+    }
+
+    #[test]
+    fn a_character_cut_by_the_limit_is_replaced() {
+        let sink = LogSink::new(2);
+        sink.write(Source::Stdout, "a\u{e9}".as_bytes());
+        assert_eq!(sink.take().text, "a\u{fffd}");
+    }
+}

@@ -1,0 +1,7 @@
+//! Sentinel's worker: runs queued tasks as sandboxed WebAssembly components.
+//!
+//! [`engine`] runs one component under limits and knows no queue. [`worker`] claims, runs and
+//! settles, and is the only place where the engine and the queue meet.
+
+pub mod engine;
+pub mod worker;

@@ -1,0 +1,216 @@
+//! The worker: claims tasks, runs them in the engine, settles them. The only place where the queue
+//! and the engine meet.
+//!
+//! Two runtimes: the caller's is *control* (claims, renewals, settlements, deadlines); *guests* has
+//! one thread per core and runs nothing but guests, so that none of them can hold up a renewal.
+
+mod attempt;
+mod heartbeat;
+mod leases;
+mod memory;
+mod plugins;
+mod settle;
+mod turns;
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use sentinel_queue::{
+    Millis, Queue,
+    lease::{Instance, Served},
+    sweeper::sweep_for_ever,
+};
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use self::{leases::Leases, turns::Turns};
+use crate::engine::Deadlines;
+
+pub use self::{
+    memory::{MemoryBudget, SLOT_RESERVE, default_slots, detect_budget},
+    plugins::{Plugins, Refusal},
+};
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// How many attempts run at once.
+    pub slots: NonZeroU32,
+    /// How much memory their guests may have in all, in bytes.
+    pub memory_bytes: u64,
+    /// Which queues it serves.
+    pub served: Served,
+    /// How long it lets attempts finish when it is told to stop.
+    pub grace: Duration,
+}
+
+/// A worker that has not started yet.
+pub struct Worker {
+    shared: Arc<Shared>,
+    guests: Runtime,
+}
+
+/// What the worker's parts share.
+struct Shared {
+    queue: Queue,
+    instance: Instance,
+    config: WorkerConfig,
+    plugins: Plugins,
+    memory: MemoryBudget,
+    leases: Leases,
+    deadlines: Deadlines,
+    guests: tokio::runtime::Handle,
+    lease_ms: AtomicU64,
+    started_at: SystemTime,
+}
+
+impl Worker {
+    /// A worker over a queue, with the plugins it can run. Called on the control runtime.
+    pub fn new(queue: Queue, mut plugins: Plugins, config: WorkerConfig) -> std::io::Result<Self> {
+        let limits = plugins.iter().map(|plugin| plugin.limits().memory_bytes);
+        let memory = MemoryBudget::new(config.memory_bytes, config.slots, limits);
+        plugins.refuse_larger(|limit| memory.ever_fits(limit));
+        let guests = guests_runtime()?;
+        let shared = Shared {
+            queue,
+            instance: Instance::random(&hostname()),
+            config,
+            plugins,
+            memory,
+            leases: Leases::default(),
+            deadlines: Deadlines::start(&tokio::runtime::Handle::current()),
+            guests: guests.handle().clone(),
+            // Until the store has said it.
+            lease_ms: AtomicU64::new(10_000),
+            started_at: SystemTime::now(),
+        };
+        Ok(Self { shared: Arc::new(shared), guests })
+    }
+
+    /// Its name in the store.
+    pub fn instance(&self) -> &str {
+        self.shared.instance.as_str()
+    }
+
+    /// Works until `shutdown` ends, then drains: running attempts may finish within the grace
+    /// period, the rest is given back unharmed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let shared = &self.shared;
+        tracing::info!(
+            worker = shared.instance.as_str(),
+            slots = shared.config.slots,
+            jobs = shared.plugins.iter().count(),
+            "worker started"
+        );
+        let beating = tokio::spawn(heartbeat::beat(Arc::clone(shared)));
+        let sweeping = tokio::spawn(sweep_for_ever(shared.queue.clone()));
+        Turns::new(Arc::clone(shared)).run(shutdown).await;
+        beating.abort();
+        sweeping.abort();
+        tracing::info!(worker = shared.instance.as_str(), "worker stopped");
+        self.guests.shutdown_background();
+    }
+}
+
+impl Shared {
+    /// How long leases last.
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.load(Ordering::Relaxed))
+    }
+
+    fn set_lease(&self, lease: Duration) {
+        let millis = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        self.lease_ms.store(millis.max(1), Ordering::Relaxed);
+    }
+
+    /// How long ago the store noted something, by this machine's clock.
+    fn since(&self, then: Millis) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_millis(then.0))
+    }
+
+    /// A number in 0..1.
+    fn chance(&self) -> f64 {
+        sentinel_queue::queue::chance()
+    }
+
+    /// What the worker says of itself with each renewal.
+    fn info(&self) -> Bytes {
+        let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let queues = match &self.config.served {
+            Served::All => Vec::new(),
+            Served::Only(queues) => queues.iter().map(|(_, queue)| queue.to_string()).collect(),
+        };
+        let jobs = self.plugins.iter().map(|plugin| JobSummary {
+            name: plugin.name().as_str(),
+            digest: plugin.digest().to_string(),
+            limits: LimitsSummary {
+                timeout_ms: plugin.limits().wall.as_millis(),
+                memory_bytes: plugin.limits().memory_bytes,
+            },
+        });
+        let info = WorkerSummary {
+            version: env!("CARGO_PKG_VERSION"),
+            hostname: hostname(),
+            pid: std::process::id(),
+            started_at_ms: started.as_millis(),
+            slots: self.config.slots,
+            busy: self.leases.count(),
+            queues,
+            jobs: jobs.collect(),
+            refused: self.plugins.refused(),
+        };
+        Bytes::from(serde_json::to_vec(&info).expect("plain data becomes JSON"))
+    }
+}
+
+/// A worker as it is listed; the API reads it.
+#[derive(Serialize)]
+struct WorkerSummary<'a> {
+    version: &'a str,
+    hostname: String,
+    pid: u32,
+    started_at_ms: u128,
+    slots: NonZeroU32,
+    busy: usize,
+    /// Empty: all there are.
+    queues: Vec<String>,
+    jobs: Vec<JobSummary<'a>>,
+    refused: &'a [Refusal],
+}
+
+#[derive(Serialize)]
+struct JobSummary<'a> {
+    name: &'a str,
+    digest: String,
+    limits: LimitsSummary,
+}
+
+#[derive(Serialize)]
+struct LimitsSummary {
+    timeout_ms: u128,
+    memory_bytes: usize,
+}
+
+fn guests_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("guest")
+        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from))
+        // With the defaults a busy runtime looks at its timers only every 61 polls, and a poll here
+        // may last as long as a guest's time slice.
+        .event_interval(1)
+        .global_queue_interval(1)
+        .enable_all()
+        .build()
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,98 @@
+//! One claimed task: find its plugin, run it on the guests' threads, judge what came of it.
+
+use std::{sync::Arc, time::Instant};
+
+use sentinel_queue::lease::Claimed;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::{
+    Shared,
+    leases::Lease,
+    memory::TopUp,
+    settle::{self, Done},
+    turns::Ended,
+};
+use crate::engine::{Call, Failure, Fault, GuestTask, Interrupt, Log, Outcome, Plugin, Report, Usage};
+
+/// Starts a task, or says at once why not. The slot is free again when the attempt has ended.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    task: Claimed,
+    slot: OwnedSemaphorePermit,
+    sent: Instant,
+    report: mpsc::UnboundedSender<Ended>,
+) {
+    let (id, token) = (task.definition.id, task.token.clone());
+    let hold = |interrupt, progress| {
+        let lease = Lease { token: token.clone(), interrupt, progress, renewed_at: sent };
+        shared.leases.insert(id, lease);
+    };
+    let ended = Ended { id, token: token.clone(), done: Done::Release, pressure: false };
+    let tell = move |done, pressure| {
+        // The loop listens until every lease has been told of.
+        drop(report.send(Ended { done, pressure, ..ended }));
+    };
+
+    let Some(plugin) = shared.plugins.get(&task.definition.job) else {
+        hold(Interrupt::new(), Arc::default());
+        let waited = shared.since(task.definition.created_at);
+        return tell(Done::Settle(settle::unknown_job(&task, waited)), false);
+    };
+    let call = Call::new(&plugin, guest_task(&task, &plugin));
+    hold(call.interrupt.clone(), Arc::clone(&call.progress));
+    let Some(top_up) = shared.memory.top_up(plugin.limits().memory_bytes) else {
+        return tell(Done::Release, true);
+    };
+    tokio::spawn(async move {
+        let (done, pressure) = attend(&shared, &task, &plugin, call, slot, top_up).await;
+        tell(done, pressure);
+    });
+}
+
+fn guest_task(task: &Claimed, plugin: &Plugin) -> GuestTask {
+    let definition = &task.definition;
+    GuestTask {
+        id: definition.id.to_string(),
+        job: definition.job.to_string(),
+        queue: definition.queue.to_string(),
+        priority: definition.priority.get(),
+        attempt: task.progression.attempt(),
+        max_attempts: task.progression.last_attempt(&definition.policy),
+        timeout: definition.policy.timeout.unwrap_or(plugin.limits().wall),
+        payload: definition.payload.as_str().to_owned(),
+    }
+}
+
+/// Has the call run on the guests' threads, and judges what came of it.
+async fn attend(
+    shared: &Shared,
+    task: &Claimed,
+    plugin: &Plugin,
+    call: Call,
+    slot: OwnedSemaphorePermit,
+    top_up: TopUp,
+) -> (Done, bool) {
+    let running = plugin.run(call, &shared.deadlines);
+    let report = shared.guests.spawn(async move {
+        let report = running.await;
+        drop((slot, top_up));
+        report
+    });
+    let report = report.await.unwrap_or_else(|panic| {
+        tracing::error!(task = %task.definition.id, %panic, "the host failed while it ran a guest");
+        host_failed()
+    });
+    let pressure = matches!(report.outcome, Outcome::Pressure(_));
+    if let Outcome::Pressure(reason) = &report.outcome {
+        tracing::warn!(task = %task.definition.id, reason, "no room for a guest: its task is given back");
+    }
+    let digest = plugin.digest().to_string();
+    (settle::judge(task, digest, report, shared.chance()), pressure)
+}
+
+/// A defect of ours; it counts as a failure, so that a task that causes it each time has an end.
+fn host_failed() -> Report {
+    let message = "the host failed while it ran this job; its log says more".into();
+    let outcome = Outcome::Failed(Failure { fault: Fault::HostLimit, message, backtrace: None });
+    Report { outcome, usage: Usage::default(), log: Log::default() }
+}

@@ -1,0 +1,73 @@
+//! Renews leases, off the guests' threads; and stops guests whose leases cannot be renewed before
+//! somebody else may run their tasks.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sentinel_queue::{lease::MAX_CALL, store::StoreError};
+
+use super::Shared;
+
+/// Renewals per lease: with the default of 10 s, one every 3 s.
+const RHYTHM: f64 = 0.3;
+
+/// The part of a lease after which a guest without a renewal is stopped.
+const STOP_AT: f64 = 0.9;
+
+/// Looks this often per lease whether guests must be stopped.
+const LOOKS: u32 = 40;
+
+/// Beats until it is dropped.
+pub(super) async fn beat(shared: Arc<Shared>) {
+    let mut next = Instant::now();
+    let mut away = false;
+    loop {
+        let lease = shared.lease();
+        if next <= Instant::now() {
+            match tokio::time::timeout(lease.mul_f64(RHYTHM), renew(&shared)).await {
+                Ok(Ok(())) => {
+                    next = Instant::now() + lease.mul_f64(RHYTHM);
+                    away = false;
+                }
+                outcome => {
+                    // Soon again, with jitter: many workers may be waiting for the same store.
+                    next = Instant::now() + lease.mul_f64(0.02 + 0.03 * shared.chance());
+                    if !away {
+                        away = true;
+                        let reason = match outcome {
+                            Ok(Err(error)) => error.to_string(),
+                            _ => "no answer in time".into(),
+                        };
+                        tracing::warn!(reason, "leases could not be renewed; trying on");
+                    }
+                }
+            }
+        }
+        let stopped = shared.leases.stop_older_than(lease.mul_f64(STOP_AT));
+        if stopped > 0 {
+            tracing::warn!(stopped, "guests were stopped: their leases could not be renewed in time");
+        }
+        let pause = next.saturating_duration_since(Instant::now()).min(lease / LOOKS);
+        tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+    }
+}
+
+/// One sign of life, also when there is nothing to renew.
+async fn renew(shared: &Shared) -> Result<(), StoreError> {
+    let held = shared.leases.held();
+    let jobs = shared.plugins.names();
+    let chunks = held.chunks(MAX_CALL).chain(held.is_empty().then_some(&[][..]));
+    for chunk in chunks {
+        let sent = Instant::now();
+        let renewed = shared.queue.renew(&shared.instance, shared.info(), &jobs, chunk).await?;
+        shared.leases.renewed(chunk, sent);
+        shared.set_lease(renewed.lease);
+        if !renewed.lost.is_empty() {
+            tracing::warn!(tasks = renewed.lost.len(), "leases were lost; their guests are stopped");
+            shared.leases.lose(&renewed.lost);
+        }
+    }
+    Ok(())
+}

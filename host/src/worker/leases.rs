@@ -1,0 +1,94 @@
+//! The leases that this worker holds: who runs, until when, and how to stop it.
+//!
+//! Invariant: a task is here from its claim until the store has taken its settlement or its
+//! release, or has said that the lease is another's.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sentinel_queue::{
+    TaskId,
+    lease::{Held, Token},
+    task::Progress,
+};
+
+use crate::engine::{Interrupt, ProgressCell, Reason};
+
+/// All leases of one worker.
+#[derive(Default)]
+pub(super) struct Leases(Mutex<HashMap<TaskId, Lease>>);
+
+/// One lease.
+pub(super) struct Lease {
+    pub(super) token: Token,
+    pub(super) interrupt: Interrupt,
+    pub(super) progress: Arc<ProgressCell>,
+    /// When the last call that made it longer was sent.
+    pub(super) renewed_at: Instant,
+}
+
+impl Leases {
+    pub(super) fn insert(&self, id: TaskId, lease: Lease) {
+        self.lock().insert(id, lease);
+    }
+
+    pub(super) fn remove(&self, id: TaskId) {
+        self.lock().remove(&id);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// What the next renewal tells the store. Progress is told once.
+    pub(super) fn held(&self) -> Vec<Held> {
+        let leases = self.lock();
+        let held = leases.iter().map(|(&id, lease)| {
+            let progress = lease.progress.take_news();
+            let progress = progress.map(|news| Progress { percent: news.percent, message: news.message });
+            Held { id, token: lease.token.clone(), progress }
+        });
+        held.collect()
+    }
+
+    /// Notes that a renewal sent at `sent` was answered for these.
+    pub(super) fn renewed(&self, held: &[Held], sent: Instant) {
+        let mut leases = self.lock();
+        for lease in held {
+            // A task that was given back and claimed again has another token.
+            if let Some(mine) = leases.get_mut(&lease.id).filter(|mine| mine.token == lease.token) {
+                mine.renewed_at = mine.renewed_at.max(sent);
+            }
+        }
+    }
+
+    /// Stops these: their leases are another's, or nobody's.
+    pub(super) fn lose(&self, lost: &[TaskId]) {
+        let leases = self.lock();
+        for lease in lost.iter().filter_map(|id| leases.get(id)) {
+            lease.interrupt.raise(Reason::Stopped);
+        }
+    }
+
+    /// Stops all guests whose leases were last made longer `age` ago or earlier; says how many.
+    pub(super) fn stop_older_than(&self, age: Duration) -> usize {
+        let leases = self.lock();
+        let old = leases.values().filter(|lease| lease.renewed_at.elapsed() >= age);
+        let running = old.filter(|lease| lease.interrupt.reason().is_none());
+        running.inspect(|lease| lease.interrupt.raise(Reason::Stopped)).count()
+    }
+
+    /// Stops all guests: the worker shuts down.
+    pub(super) fn stop_all(&self) {
+        for lease in self.lock().values() {
+            lease.interrupt.raise(Reason::Stopped);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Lease>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

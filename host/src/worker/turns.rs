@@ -1,0 +1,312 @@
+//! The worker's loop: tell the store what has ended, take what is ready, start it.
+//!
+//! A slot is taken before a task is claimed. One call is in flight at a time; what ends in the
+//! meantime goes with the next one, so that batches grow with the load and an idle worker waits
+//! for nothing.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use sentinel_queue::{
+    TaskId,
+    lease::{Claimed, MAX_CALL, Settlement, Token, Turn, TurnAnswer},
+    store::StoreError,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+
+use super::{Shared, attempt, settle::Done};
+
+/// Idle workers look this often even if nobody wakes them.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long a worker that could not start what it claimed claims nothing, unless an attempt ends.
+const PRESSURE: Duration = Duration::from_secs(1);
+
+/// How much a call may carry, besides its last settlement.
+const CALL_BYTES: usize = 4 * 1024 * 1024;
+
+/// An attempt that ended.
+pub(super) struct Ended {
+    pub(super) id: TaskId,
+    pub(super) token: Token,
+    pub(super) done: Done,
+    /// It could not start for want of room.
+    pub(super) pressure: bool,
+}
+
+/// The loop's own state.
+pub(super) struct Turns {
+    shared: Arc<Shared>,
+    slots: Arc<Semaphore>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    report: mpsc::UnboundedSender<Ended>,
+    settlements: VecDeque<Settlement>,
+    releases: Vec<(TaskId, Token)>,
+    number: u64,
+    /// There may be something to claim.
+    hungry: bool,
+    draining: bool,
+    pressed_until: Option<Instant>,
+    /// The queues that had nothing when they were last asked, and when a task is due.
+    asked: Vec<Bytes>,
+    next_due: Option<Instant>,
+    waiter: Option<JoinHandle<Result<bool, StoreError>>>,
+}
+
+impl Turns {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let (report, ended) = mpsc::unbounded_channel();
+        Self {
+            slots: Arc::new(Semaphore::new(shared.config.slots.get() as usize)),
+            shared,
+            ended,
+            report,
+            settlements: VecDeque::new(),
+            releases: Vec::new(),
+            number: 0,
+            hungry: true,
+            draining: false,
+            pressed_until: None,
+            asked: Vec::new(),
+            next_due: None,
+            waiter: None,
+        }
+    }
+
+    /// Works until `drain` ends, then until what runs has ended or been given back.
+    pub(super) async fn run(mut self, drain: impl Future<Output = ()>) {
+        let mut drain = std::pin::pin!(drain);
+        loop {
+            self.collect();
+            self.give_back().await;
+            if !self.settlements.is_empty() || self.may_claim() {
+                self.turn().await;
+                continue;
+            }
+            tokio::select! {
+                () = self.something_happens() => {}
+                () = &mut drain => break,
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Claims nothing more; lets what runs finish within the grace period, and gives back the rest.
+    async fn drain(mut self) {
+        self.draining = true;
+        if let Some(waiter) = self.waiter.take() {
+            waiter.abort();
+        }
+        let grace = Instant::now() + self.shared.config.grace;
+        let mut stopped = false;
+        tracing::info!(running = self.shared.leases.count(), "draining: no new tasks are claimed");
+        while self.shared.leases.count() > 0 {
+            self.collect();
+            self.give_back().await;
+            if !self.settlements.is_empty() {
+                self.turn().await;
+                continue;
+            }
+            let left = grace.saturating_duration_since(Instant::now());
+            if left.is_zero() && !stopped {
+                stopped = true;
+                self.shared.leases.stop_all();
+            } else if left.is_zero() && grace.elapsed() > self.shared.lease() {
+                // The store has been away all the while: what is left is run again elsewhere.
+                tracing::warn!(tasks = self.shared.leases.count(), "leases are left to end by themselves");
+                return;
+            }
+            let wait = if stopped { Duration::from_millis(100) } else { left };
+            if let Ok(Some(ended)) = tokio::time::timeout(wait, self.ended.recv()).await {
+                self.note(ended);
+            }
+        }
+    }
+
+    /// Takes note of everything that has ended.
+    fn collect(&mut self) {
+        while let Ok(ended) = self.ended.try_recv() {
+            self.note(ended);
+        }
+    }
+
+    fn note(&mut self, ended: Ended) {
+        self.pressed_until = ended.pressure.then(|| Instant::now() + PRESSURE);
+        match ended.done {
+            Done::Settle(settlement) => self.settlements.push_back(settlement),
+            Done::Release => self.releases.push((ended.id, ended.token)),
+            Done::Forget => self.shared.leases.remove(ended.id),
+        }
+    }
+
+    fn may_claim(&self) -> bool {
+        let pressed = self.pressed_until.is_some_and(|until| until > Instant::now());
+        self.hungry && !self.draining && !pressed && self.slots.available_permits() > 0
+    }
+
+    async fn give_back(&mut self) {
+        if self.releases.is_empty() {
+            return;
+        }
+        let batch: Vec<_> = self.releases.iter().take(MAX_CALL).cloned().collect();
+        match self.shared.queue.release(&batch).await {
+            Ok(_held) => {
+                self.releases.drain(..batch.len());
+                for (id, _) in batch {
+                    self.shared.leases.remove(id);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, tasks = self.releases.len(), "tasks could not be given back yet");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    /// One settle + claim.
+    async fn turn(&mut self) {
+        let settlements = self.next_batch();
+        let mut permits = self.free_slots();
+        self.number += 1;
+        let turn = Turn { number: self.number, settlements, wanted: permits.len() };
+        let sent = Instant::now();
+        let Some(answer) = self.exchange(&turn).await else {
+            // Nobody knows whether it was done; told again under a new number, it is not done twice.
+            for settlement in turn.settlements.into_iter().rev() {
+                self.settlements.push_front(settlement);
+            }
+            return;
+        };
+        for (settlement, taken) in turn.settlements.iter().zip(&answer.settled) {
+            if !taken {
+                tracing::warn!(task = %settlement.id, "a result came too late: the lease is another's");
+            }
+            self.shared.leases.remove(settlement.id);
+        }
+        if turn.wanted > 0 {
+            self.hungry = answer.claimed.len() == turn.wanted;
+            self.asked = answer.asked;
+            self.next_due = answer.next_due.map(|due| Instant::now() + due);
+        }
+        self.shared.set_lease(answer.lease);
+        for task in answer.claimed {
+            let slot = permits.pop().expect("no more tasks are claimed than slots are taken");
+            self.start(task, slot, sent);
+        }
+    }
+
+    /// The oldest settlements that fit in one call.
+    fn next_batch(&mut self) -> Vec<Settlement> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < MAX_CALL && bytes < CALL_BYTES {
+            let Some(settlement) = self.settlements.pop_front() else { break };
+            bytes += settlement.size();
+            batch.push(settlement);
+        }
+        batch
+    }
+
+    fn free_slots(&self) -> Vec<OwnedSemaphorePermit> {
+        let pressed = self.pressed_until.is_some_and(|until| until > Instant::now());
+        if self.draining || pressed {
+            return Vec::new();
+        }
+        let free = self.slots.available_permits().min(MAX_CALL);
+        std::iter::from_fn(|| Arc::clone(&self.slots).try_acquire_owned().ok()).take(free).collect()
+    }
+
+    /// Makes the call, and the same call again while nobody answers, for one lease at most.
+    async fn exchange(&self, turn: &Turn) -> Option<TurnAnswer> {
+        let shared = &self.shared;
+        let since = Instant::now();
+        let mut wait = Duration::from_millis(20);
+        loop {
+            match shared.queue.settle_and_claim(&shared.instance, &shared.config.served, turn).await {
+                Ok(answer) if answer.superseded => return None,
+                Ok(answer) => return Some(answer),
+                Err(error) => {
+                    if wait == Duration::from_millis(20) {
+                        tracing::warn!(%error, "the store did not answer a claim; asking again");
+                    }
+                    if since.elapsed() > shared.lease() {
+                        return None;
+                    }
+                }
+            }
+            tokio::time::sleep(wait.mul_f64(0.5 + shared.chance() / 2.0)).await;
+            wait = (wait * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    fn start(&self, task: Claimed, slot: OwnedSemaphorePermit, sent: Instant) {
+        let report = self.report.clone();
+        let shared = Arc::clone(&self.shared);
+        attempt::start(shared, task, slot, sent, report);
+    }
+
+    /// Waits until there is something to tell or to take.
+    async fn something_happens(&mut self) {
+        let idle = !self.draining && self.slots.available_permits() > 0;
+        if idle && self.waiter.is_none() {
+            self.waiter = Some(self.wait_for_work());
+        }
+        let pressed = self.pressed_until;
+        tokio::select! {
+            Some(ended) = self.ended.recv() => self.note(ended),
+            woken = join(&mut self.waiter) => {
+                self.waiter = None;
+                match woken {
+                    // Another worker may have room for it.
+                    Ok(true) if self.slots.available_permits() == 0 => self.pass_on().await,
+                    Ok(_) => self.hungry = true,
+                    Err(_) => {
+                        tokio::time::sleep(Duration::from_millis(100).mul_f64(0.5 + self.shared.chance())).await;
+                        self.hungry = true;
+                    }
+                }
+            }
+            () = until(pressed) => {
+                self.pressed_until = None;
+                self.hungry = true;
+            }
+        }
+    }
+
+    fn wait_for_work(&self) -> JoinHandle<Result<bool, StoreError>> {
+        let poll = POLL.mul_f64(0.75 + self.shared.chance() / 2.0);
+        let due = self.next_due.map_or(poll, |due| due.saturating_duration_since(Instant::now()));
+        let queue = self.shared.queue.clone();
+        let asked = self.asked.clone();
+        tokio::spawn(async move { queue.wait(&asked, poll.min(due)).await })
+    }
+
+    async fn pass_on(&self) {
+        if let Err(error) = self.shared.queue.wake(&self.asked).await {
+            // Idle workers look by themselves within a second.
+            tracing::debug!(%error, "a marker could not be passed on");
+        }
+    }
+}
+
+/// The outcome of a waiter; for ever if there is none.
+async fn join(waiter: &mut Option<JoinHandle<Result<bool, StoreError>>>) -> Result<bool, StoreError> {
+    match waiter {
+        Some(waiter) => waiter.await.unwrap_or(Ok(false)),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,139 @@
+//! Which files become plugins, and what the others are told.
+
+use std::{fs, path::Path};
+
+use sentinel_host::engine::{AdmissionError, Allocation, Engine, EngineConfig, Refusal, WASM_STACK_BYTES, config};
+
+use super::{
+    lab::{built, lab, slots},
+    wat::Job,
+};
+
+fn refused(bytes: &[u8]) -> AdmissionError {
+    lab().engine.admit_bytes("x".parse().expect("a name"), bytes).err().expect("a refusal")
+}
+
+#[test]
+fn bytes_that_are_no_component_are_refused() {
+    for bytes in [&b""[..], b"\x7fELF", b"(component)", b"\0asm", &[7; 1000]] {
+        let error = refused(bytes);
+        assert!(matches!(error.refusal, Refusal::NotWasm | Refusal::Invalid(_)), "{error}");
+    }
+    assert!(refused(b"\x7fELF").to_string().contains("wasm32-wasip2"));
+}
+
+#[test]
+fn half_a_component_is_refused() {
+    let whole = fs::read(built("hostile")).expect("readable");
+    for part in [9, 100, whole.len() / 2, whole.len() - 1] {
+        let error = refused(&whole[..part]);
+        assert!(matches!(error.refusal, Refusal::Invalid(_) | Refusal::NotAJob(_)), "{part}: {error}");
+    }
+}
+
+#[test]
+fn a_core_module_is_refused_with_the_target_to_build_for() {
+    let error = refused(&wat::parse_str("(module)").expect("valid"));
+    assert!(matches!(error.refusal, Refusal::CoreModule));
+    assert!(error.to_string().contains("wasm32-wasip2"), "{error}");
+}
+
+#[test]
+fn machine_code_is_refused() {
+    let engine = wasmtime::Engine::new(&config(Allocation::OnDemand, WASM_STACK_BYTES)).expect("an engine");
+    let code = engine.precompile_component(&Job::default().bytes()).expect("compiles");
+    assert!(matches!(refused(&code).refusal, Refusal::Precompiled));
+}
+
+#[test]
+fn another_world_is_refused_naming_what_is_missing() {
+    for text in ["(component)", r#"(component (component $c) (instance $i (instantiate $c)) (export "a:b/c" (instance $i)))"#]
+    {
+        let error = refused(&wat::parse_str(text).expect("valid"));
+        assert!(matches!(error.refusal, Refusal::NotAJob(_)), "{error}");
+        assert!(error.to_string().contains("sentinel:job/handler@0.1.0"), "{error}");
+    }
+}
+
+#[test]
+fn a_handler_of_another_type_or_line_is_refused() {
+    let error = refused(&Job { parameter: "u32", ..Job::default() }.bytes());
+    assert!(matches!(error.refusal, Refusal::WrongType(_)), "{error}");
+    let error = refused(&Job { version: "0.2.0", ..Job::default() }.bytes());
+    assert!(matches!(error.refusal, Refusal::NotAJob(_)), "{error}");
+    assert!(error.to_string().contains("handler@0.2.0"), "what it does export is named: {error}");
+}
+
+#[test]
+fn an_import_that_nobody_knows_is_refused_by_name() {
+    let component = r#"(import "acme:rocket/engine@1.0.0" (instance (export "fire" (func))))"#;
+    let error = refused(&Job { component, ..Job::default() }.bytes());
+    assert!(matches!(error.refusal, Refusal::UnknownImports(_)), "{error}");
+    assert!(error.to_string().contains("acme:rocket/engine@1.0.0"), "{error}");
+}
+
+#[test]
+fn an_import_of_the_wrong_shape_is_refused() {
+    let component = r#"(import "wasi:random/random@0.2.3" (instance (export "get-random-u64" (func (result string)))))"#;
+    let error = refused(&Job { component, ..Job::default() }.bytes());
+    assert!(matches!(error.refusal, Refusal::Unlinkable(_)), "{error}");
+}
+
+#[test]
+fn shared_and_64_bit_memories_are_refused() {
+    for module in ["(memory 1 2 shared)", "(memory i64 1)"] {
+        let error = refused(&Job { module, ..Job::default() }.bytes());
+        assert!(matches!(error.refusal, Refusal::Invalid(_)), "{module}: {error}");
+    }
+}
+
+#[test]
+fn a_component_that_needs_more_than_one_instance_gets_is_refused() {
+    let memories = "(memory 1)".repeat(9).leak();
+    let error = refused(&Job { module: memories, ..Job::default() }.bytes());
+    assert!(matches!(error.refusal, Refusal::TooLarge(_)), "{error}");
+}
+
+#[test]
+fn a_file_over_the_size_limit_is_refused() {
+    let engine = Engine::new(EngineConfig { max_plugin_bytes: 1000, ..EngineConfig::new(slots(1)) }).expect("an engine");
+    let error = engine.admit(&built("hostile")).err().expect("a refusal");
+    assert!(matches!(error.refusal, Refusal::TooManyBytes { limit: 1000 }), "{error}");
+}
+
+#[test]
+fn a_refusal_names_the_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let admit = |path: &Path| lab().engine.admit(path).err().expect("a refusal");
+    for name in ["Bad Name.wasm", "missing.wasm", "a.cwasm"] {
+        let error = admit(&dir.path().join(name));
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert!(matches!(admit(&dir.path().join("missing.wasm")).refusal, Refusal::Unreadable(_)));
+    assert!(matches!(admit(&dir.path().join("Bad Name.wasm")).refusal, Refusal::Name(_)));
+}
+
+#[test]
+fn a_plugin_is_named_by_its_file_and_known_by_its_digest() {
+    let plugin = &lab().hostile;
+    assert_eq!(plugin.name().as_str(), "hostile");
+    let bytes = fs::read(built("hostile")).expect("readable");
+    assert_eq!(*plugin.digest(), sentinel_host::engine::Digest::of(&bytes));
+    assert_eq!(plugin.digest().to_string().len(), 64);
+}
+
+#[test]
+fn a_second_engine_takes_the_code_from_the_cache() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let config = EngineConfig { cache_dir: Some(cache.path().join("cache")), ..EngineConfig::new(slots(2)) };
+    let admit = || Engine::new(config.clone()).expect("an engine").admit(&built("hostile")).expect("admitted");
+    assert!(!admit().from_cache());
+    let cached = admit();
+    assert!(cached.from_cache());
+    let call = sentinel_host::engine::Call::new(
+        &cached,
+        super::lab::task(super::lab::act("\"ok\"").payload(), std::time::Duration::from_secs(10)),
+    );
+    let outcome = lab().run(&cached, call).outcome;
+    assert_eq!(outcome, sentinel_host::engine::Outcome::Completed("\"ok\"".into()));
+}

@@ -1,0 +1,3 @@
+//! The host's integration tests.
+
+mod engine;

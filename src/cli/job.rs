@@ -1,0 +1,26 @@
+//! `sentinel job`: the jobs that workers can run.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::{client::{self, Client}, table::{self, cell}};
+
+pub(super) fn list(client: &Client) -> Result<ExitCode> {
+    let answer = client.get("/v1/jobs")?;
+    if client.json {
+        println!("{answer}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let jobs = client::parse(&answer)?;
+    table::print(&jobs["jobs"], &[
+        ("job", &|job| cell(&job["name"])),
+        ("workers", &|job| cell(&job["workers"])),
+        ("digest", &|job| cell(&job["digests"][0]).chars().take(12).collect()),
+        ("last advertised", &|job| cell(&job["last_advertised_at"])),
+    ]);
+    for refused in jobs["refused"].as_array().into_iter().flatten() {
+        println!("refused: {}: {}", cell(&refused["file"]), cell(&refused["reason"]));
+    }
+    Ok(ExitCode::SUCCESS)
+}

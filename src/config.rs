@@ -1,0 +1,200 @@
+//! The servers' configuration: read once from flags, the environment and `sentinel.toml` (in that
+//! order), resolved and cross-checked here. Every error names the key, the value and the fix.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use sentinel_host::worker::{WorkerConfig, default_slots, detect_budget};
+use sentinel_queue::{Namespace, QueueName, duration, lease::Served};
+use serde::Deserialize;
+
+use crate::telemetry::LogFormat;
+
+/// What all servers may be told.
+#[derive(Args, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ServerArgs {
+    /// Where to listen [default: 127.0.0.1:8000]
+    #[arg(long, env = "SENTINEL_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The Redis or Valkey server that holds the queue
+    #[arg(long, env = "SENTINEL_REDIS", value_name = "URL", hide_env_values = true)]
+    redis: Option<String>,
+    /// Where the embedded store and the compile cache are kept [default: ./sentinel-data]
+    #[arg(long, env = "SENTINEL_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A directory of plugins; where two hold the same job, the first wins [default: ./plugins]
+    #[arg(long, env = "SENTINEL_PLUGINS", value_name = "DIR", value_delimiter = ',')]
+    plugins: Option<Vec<PathBuf>>,
+    /// How many attempts run at once [default: 8 per core, as far as memory allows]
+    #[arg(long, env = "SENTINEL_CONCURRENCY", value_name = "N")]
+    concurrency: Option<NonZeroU32>,
+    /// The queues to serve [default: all there are, in rotation]
+    #[arg(long, env = "SENTINEL_QUEUES", value_name = "NAME", value_delimiter = ',')]
+    queues: Option<Vec<String>>,
+    /// How long attempts may go on after SIGTERM [default: 30s]
+    #[arg(long, env = "SENTINEL_GRACE", value_name = "DURATION")]
+    grace: Option<String>,
+    /// Who may call the API; `none`: anybody who reaches it
+    #[arg(long, env = "SENTINEL_AUTH")]
+    auth: Option<Auth>,
+    /// Names by which the API may be called besides localhost
+    #[arg(long, env = "SENTINEL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
+    allow_host: Option<Vec<String>>,
+    /// The form of the log [default: text]
+    #[arg(long, env = "SENTINEL_LOG")]
+    log: Option<LogFormat>,
+    /// The configuration file [default: ./sentinel.toml, if it is there]
+    #[arg(long, env = "SENTINEL_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// Who may call the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// Anybody who reaches it.
+    None,
+}
+
+/// A server's configuration, resolved.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) redis: Option<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) plugins: Vec<PathBuf>,
+    pub(crate) worker: WorkerConfig,
+    pub(crate) allow_hosts: Vec<String>,
+    pub(crate) log: LogFormat,
+}
+
+const DEFAULT_FILE: &str = "sentinel.toml";
+
+impl ServerArgs {
+    /// Adds what the file says and the flags do not, and checks the whole.
+    pub(crate) fn resolve(self) -> Result<Config> {
+        let file = read_file(self.config.as_deref())?;
+        let listen = self.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8000).into());
+        let auth = self.auth.or(file.auth);
+        if !listen.ip().to_canonical().is_loopback() && auth != Some(Auth::None) {
+            bail!(
+                "listen: {listen} can be reached from other machines and there are no API keys yet: listen on \
+                 127.0.0.1, or say `--auth none` if whoever reaches it may use it"
+            );
+        }
+        let memory_bytes = detect_budget();
+        let slots = self.concurrency.or(file.concurrency).unwrap_or_else(|| default_slots(memory_bytes));
+        let grace = self.grace.or(file.grace).unwrap_or_else(|| "30s".into());
+        let grace = duration::parse(&grace).context("grace")?;
+        Ok(Config {
+            listen,
+            redis: self.redis.or(file.redis),
+            data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "sentinel-data".into()),
+            plugins: self.plugins.or(file.plugins).unwrap_or_else(|| vec!["plugins".into()]),
+            worker: worker(slots, memory_bytes, self.queues.or(file.queues), grace)?,
+            allow_hosts: self.allow_host.or(file.allow_host).unwrap_or_default(),
+            log: self.log.or(file.log).unwrap_or(LogFormat::Text),
+        })
+    }
+}
+
+impl Config {
+    /// The URL by which this machine reaches the API.
+    pub(crate) fn local_url(&self) -> String {
+        let ip = match self.listen.ip() {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+            IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        };
+        format!("http://{}", SocketAddr::new(ip, self.listen.port()))
+    }
+
+    /// The URL of Redis, for the servers that need one.
+    pub(crate) fn redis(&self) -> Result<&str> {
+        self.redis.as_deref().context(
+            "redis: not set: give --redis redis://host:6379 (or SENTINEL_REDIS), or run `sentinel dev`, which \
+             needs no Redis",
+        )
+    }
+}
+
+fn worker(slots: NonZeroU32, memory_bytes: u64, queues: Option<Vec<String>>, grace: Duration) -> Result<WorkerConfig> {
+    let served = match queues {
+        None => Served::All,
+        Some(names) => Served::Only(
+            names
+                .iter()
+                .map(|name| Ok((Namespace::default(), name.parse::<QueueName>().context("queues")?)))
+                .collect::<Result<_>>()?,
+        ),
+    };
+    Ok(WorkerConfig { slots, memory_bytes, served, grace })
+}
+
+fn read_file(named: Option<&Path>) -> Result<ServerArgs> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(ServerArgs::default());
+        }
+        Err(error) => return Err(error).with_context(|| format!("config: {}", path.display())),
+    };
+    // The message of the error names the key, the line and what may stand there.
+    toml::from_str(&text).with_context(|| format!("config: {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn resolve(text: &str, args: ServerArgs) -> Result<Config> {
+        let file = file(text);
+        ServerArgs { config: Some(file.path().to_owned()), ..args }.resolve()
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let flags = ServerArgs { concurrency: NonZeroU32::new(3), ..ServerArgs::default() };
+        let config = resolve("concurrency = 5\ngrace = \"5s\"", flags).unwrap();
+        assert_eq!(config.worker.slots.get(), 3);
+        assert_eq!(config.worker.grace, Duration::from_secs(5));
+        assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8000)));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = resolve("concurency = 5", ServerArgs::default()).unwrap_err();
+        assert!(format!("{error:#}").contains("concurency"), "{error:#}");
+    }
+
+    #[test]
+    fn the_world_is_not_let_in_unless_told() {
+        let error = resolve("listen = \"0.0.0.0:8000\"", ServerArgs::default()).unwrap_err();
+        assert!(error.to_string().contains("--auth none"));
+        assert!(resolve("listen = \"0.0.0.0:8000\"\nauth = \"none\"", ServerArgs::default()).is_ok());
+        assert!(resolve("listen = \"[::1]:8000\"", ServerArgs::default()).is_ok());
+    }
+
+    #[test]
+    fn a_bad_value_names_its_key() {
+        for (text, key) in [("queues = [\"a b\"]", "queues"), ("grace = \"5\"", "grace"), ("concurrency = 0", "concurrency")] {
+            let error = resolve(text, ServerArgs::default()).unwrap_err();
+            assert!(format!("{error:#}").contains(key), "{error:#}");
+        }
+    }
+}

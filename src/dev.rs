@@ -1,0 +1,36 @@
+//! `sentinel dev`: store, API and worker in one process, with nothing to install.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use sentinel_queue::{Queue, store::embedded::Embedded};
+
+use crate::{config::Config, serve, shutdown::Shutdown};
+
+/// Serves until shutdown.
+pub(crate) async fn run(config: Config) -> Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let listener = serve::listen(&config).await?;
+    let queue = match &config.redis {
+        Some(url) => serve::redis_queue(url, &shutdown).await?,
+        None => embedded(&config).await?,
+    };
+    let worker = serve::new_worker(queue.clone(), &config)?;
+    tracing::info!(
+        api = config.local_url(), docs = format!("{}/docs", config.local_url()), data = %config.data_dir.display(),
+        "sentinel dev is up"
+    );
+    let api = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { serve::serve_api(queue, listener, &config, shutdown).await }
+    });
+    worker.run(shutdown.wait()).await;
+    api.await.context("the API crashed")?
+}
+
+/// The store on disk. Whoever held leases in it is gone: it is this process's alone.
+async fn embedded(config: &Config) -> Result<Queue> {
+    let queue = Queue::new(Arc::new(Embedded::open(&config.data_dir)?));
+    queue.reopen().await?;
+    Ok(queue)
+}

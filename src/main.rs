@@ -1,0 +1,26 @@
+//! Sentinel: runs tasks as sandboxed WebAssembly components.
+//!
+//! One binary: `sentinel dev | api | worker` serve, the other commands are clients of the API.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod dev;
+mod serve;
+mod shutdown;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sentinel: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The servers: what they are made of and in which order they come up and go down.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use sentinel_api::ApiConfig;
+use sentinel_host::{
+    engine::{Engine, EngineConfig},
+    worker::{Plugins, Worker},
+};
+use sentinel_queue::{
+    Queue,
+    store::{Durability, redis::Redis},
+    sweeper::sweep_for_ever,
+};
+use tokio::net::TcpListener;
+
+use crate::{config::Config, shutdown::Shutdown};
+
+/// `sentinel api`: the HTTP API over Redis.
+pub(crate) async fn api(config: Config) -> Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let queue = redis_queue(config.redis()?, &shutdown).await?;
+    let listener = listen(&config).await?;
+    let sweeping = tokio::spawn(sweep_for_ever(queue.clone()));
+    tracing::info!(url = config.local_url(), "the API listens");
+    serve_api(queue, listener, &config, shutdown).await?;
+    sweeping.abort();
+    Ok(())
+}
+
+/// `sentinel worker`: runs tasks from Redis.
+pub(crate) async fn worker(config: Config) -> Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let queue = redis_queue(config.redis()?, &shutdown).await?;
+    let worker = new_worker(queue, &config)?;
+    worker.run(shutdown.wait()).await;
+    Ok(())
+}
+
+/// Binds the API's port.
+pub(crate) async fn listen(config: &Config) -> Result<TcpListener> {
+    TcpListener::bind(config.listen).await.with_context(|| {
+        format!("listen: cannot listen on {}: choose another with --listen", config.listen)
+    })
+}
+
+/// Serves the API until shutdown.
+pub(crate) async fn serve_api(
+    queue: Queue,
+    listener: TcpListener,
+    config: &Config,
+    shutdown: Shutdown,
+) -> Result<()> {
+    let api = ApiConfig { allowed_hosts: config.allow_hosts.clone(), ..ApiConfig::default() };
+    let router = sentinel_api::router(queue, api);
+    sentinel_api::serve(listener, router, shutdown.wait()).await.context("the API ended")
+}
+
+/// Loads the plugins and makes a worker of them.
+pub(crate) fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
+    let engine = Engine::new(EngineConfig {
+        cache_dir: Some(config.data_dir.join("cache")),
+        plugin_dirs: config.plugins.clone(),
+        ..EngineConfig::new(config.worker.slots)
+    })?;
+    let plugins = Plugins::load(&engine, &config.plugins);
+    if plugins.iter().count() == 0 {
+        tracing::warn!(dirs = ?config.plugins, "no plugins: tasks wait until some worker has their jobs");
+    }
+    Worker::new(queue, plugins, config.worker.clone()).context("the worker did not start")
+}
+
+/// Connects to Redis and checks that it may hold the queue; waits for it while it is away.
+pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Queue> {
+    let queue = Queue::new(Arc::new(Redis::new(url)?));
+    let mut said = false;
+    let durability = loop {
+        match queue.check().await {
+            Ok(durability) => break durability,
+            Err(sentinel_queue::store::StoreError::Unavailable(reason)) => {
+                if !said {
+                    tracing::warn!(reason, "waiting for Redis");
+                    said = true;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+                    () = shutdown.clone().wait() => anyhow::bail!("told to stop while waiting for Redis"),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    say_durability(durability);
+    Ok(queue)
+}
+
+fn say_durability(durability: Durability) {
+    let level = durability.as_str();
+    match durability {
+        Durability::Always => tracing::info!(durability = level, "accepted tasks are on disk before they are answered"),
+        Durability::EverySecond => tracing::warn!(
+            durability = level,
+            "a crash of Redis may lose about the last second of accepted tasks: set `appendfsync always` to lose none"
+        ),
+        Durability::None => tracing::warn!(
+            durability = level,
+            "a crash of Redis loses accepted tasks: set `appendonly yes` and `appendfsync always` to lose none"
+        ),
+    }
+}

@@ -1,0 +1,160 @@
+//! The demo: everything from nothing, with real tasks.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+
+use crate::{
+    guests,
+    shell::{self, cargo, root, sentinel, step},
+};
+
+/// How long a server may take to come up: its plugins are compiled first.
+const START: Duration = Duration::from_secs(60);
+
+/// Builds, serves, submits, shows.
+pub(crate) fn run() -> Result<()> {
+    step("build the jobs (WebAssembly components)", guests::build)?;
+    step("build sentinel (takes minutes the first time)", || shell::run(&mut cargo(&["build", "--locked"])))?;
+    let data = tempfile::tempdir()?;
+    let dev = Dev::start(data.path())?;
+    println!("\nsentinel dev serves {} with its embedded store\n", dev.url);
+
+    dev.show("the jobs that its worker runs", &["job", "list"], "")?;
+    let greeting = ["submit", "example-task", r#"{"name":"Ada","numbers":[3,1,2]}"#, "--priority", "5", "--wait"];
+    dev.show("a task and its result", &greeting, "")?;
+    let primes = ["submit", "count-primes", r#"{"limit":100000000}"#, "--wait"];
+    dev.show("pure CPU work, with progress", &primes, "")?;
+    let picture = format!(r#"{{"image":"{}","width":64}}"#, BASE64.encode(picture()?));
+    dev.show("an image of 640 × 480, made into a thumbnail", &["submit", "resize-image", "-", "--wait"], &picture)?;
+    dev.show("the workers", &["worker", "list"], "")?;
+    dev.show("the queues", &["queue", "list"], "")?;
+    println!("── GET /stats\n{}\n", dev.stats()?);
+    dev.stop()?;
+
+    println!("That was a server of its own, which has ended. To go on:\n");
+    println!("  cargo run -- dev          then http://127.0.0.1:8000/docs has the API's documentation");
+    println!("  cargo run -- submit example-task '{{\"name\":\"you\"}}' --wait");
+    Ok(())
+}
+
+/// A running `sentinel dev`; ended when dropped.
+struct Dev {
+    child: Child,
+    url: String,
+}
+
+impl Dev {
+    fn start(data: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let child = Command::new(sentinel())
+            .args(["dev", "--listen", &listen, "--data-dir"])
+            .arg(data)
+            .current_dir(root())
+            .env("RUST_LOG", "warn")
+            .spawn()
+            .context("sentinel dev did not start")?;
+        let mut dev = Self { child, url: format!("http://{listen}") };
+        dev.wait_until_ready()?;
+        Ok(dev)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let since = Instant::now();
+        while since.elapsed() < START {
+            let health = Command::new(sentinel())
+                .args(["health", "--server", &self.url])
+                .stderr(Stdio::null())
+                .status()?;
+            // Ready to run tasks, not only to take them.
+            if health.success() && self.output(&["worker", "list", "--output", "json"], "")?.contains("instance") {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("sentinel dev ended at once: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("sentinel dev was not ready within {START:?}")
+    }
+
+    /// Runs a client command and shows what it prints.
+    fn show(&self, what: &str, args: &[&str], input: &str) -> Result<()> {
+        let shown = args.iter().map(|arg| if arg.starts_with('{') { format!("'{arg}'") } else { (*arg).into() });
+        println!("── {what}\n$ sentinel {}", shown.collect::<Vec<_>>().join(" "));
+        let since = Instant::now();
+        let output = self.output(args, input)?;
+        let shown: String = output.trim_end().chars().take(600).collect();
+        let cut = if shown.len() < output.trim_end().len() { " …" } else { "" };
+        println!("{shown}{cut}\n({:.0} ms)\n", since.elapsed().as_secs_f64() * 1000.0);
+        Ok(())
+    }
+
+    fn output(&self, args: &[&str], input: &str) -> Result<String> {
+        let mut child = Command::new(sentinel())
+            .args(args)
+            .env("SENTINEL_SERVER", &self.url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("`sentinel {}` failed: {}", args.join(" "), output.status);
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn stats(&self) -> Result<String> {
+        self.output(&["stats"], "")
+    }
+
+    /// Ends it as an operator would, and checks that it ended well.
+    fn stop(mut self) -> Result<()> {
+        shell::run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("sentinel dev ended badly: {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Gone already, if it was stopped.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A picture with something to see, as PNG.
+fn picture() -> Result<Vec<u8>> {
+    const WIDTH: u32 = 640;
+    const HEIGHT: u32 = 480;
+    let mut pixels = Vec::new();
+    for y in 0..HEIGHT {
+        for x in 0..WIDTH {
+            let ring = (x.abs_diff(WIDTH / 2).pow(2) + y.abs_diff(HEIGHT / 2).pow(2)) / 400 % 256;
+            pixels.extend([x * 255 / WIDTH, y * 255 / HEIGHT, ring].map(|value| u8::try_from(value).unwrap_or(255)));
+        }
+    }
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, WIDTH, HEIGHT);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header()?.write_image_data(&pixels)?;
+    Ok(file)
+}

@@ -1,0 +1,54 @@
+//! What a fresh machine lacks.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{installed, root, run};
+
+const GUEST_TARGET: &str = "wasm32-wasip2";
+
+/// The target that guests are built for.
+pub(crate) fn guest_target() -> Result<()> {
+    // Asked in the repository, so that the pinned toolchain answers.
+    let listed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root()).output();
+    let Ok(listed) = listed else {
+        // Without rustup the distribution's Rust must have the target; the build says if not.
+        return Ok(());
+    };
+    if String::from_utf8_lossy(&listed.stdout).lines().any(|target| target == GUEST_TARGET) {
+        return Ok(());
+    }
+    println!("installing the target {GUEST_TARGET}");
+    run(Command::new("rustup").args(["target", "add", GUEST_TARGET]).current_dir(root()))
+}
+
+/// The server that the tests talk to.
+pub(crate) fn redis_server() -> Result<()> {
+    if installed("redis-server") {
+        return Ok(());
+    }
+    if !installed("apt-get") {
+        bail!("the tests need redis-server 7 or later on the PATH: install it with your package manager");
+    }
+    println!("installing redis-server");
+    let apt = |args: &[&str]| {
+        let mut command =
+            if is_root() { Command::new("apt-get") } else { sudo("apt-get") };
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut command)
+    };
+    apt(&["update", "-qq"]).context("apt-get update")?;
+    apt(&["install", "-y", "-qq", "--no-install-recommends", "redis-server"])
+        .context("install redis-server 7 or later by hand, then run this again")
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n")
+}
+
+fn sudo(program: &str) -> Command {
+    let mut command = Command::new("sudo");
+    command.args(["--preserve-env=DEBIAN_FRONTEND", program]);
+    command
+}

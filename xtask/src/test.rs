@@ -1,0 +1,39 @@
+//! The whole gate. `.ci/run` calls this and nothing else.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{
+    guests, setup,
+    shell::{cargo, root, run, step},
+};
+
+/// Formats, lints, builds and tests everything.
+pub(crate) fn run_gate() -> Result<()> {
+    step("set up", || {
+        setup::guest_target()?;
+        setup::redis_server()
+    })?;
+    step("format", || {
+        run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        run(&mut in_plugins(&["fmt", "--all", "--check"]))
+    })?;
+    step("guests", guests::build)?;
+    step("lints", || {
+        run(&mut cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+        run(&mut in_plugins(&["clippy", "--locked", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    step("tests of the guests' code", || run(&mut in_plugins(&["test", "--locked", "--quiet"])))?;
+    step("tests", || {
+        // The binary first: the end-to-end tests start it.
+        run(&mut cargo(&["build", "--locked"]))?;
+        run(cargo(&["test", "--locked", "--workspace"]).env("SENTINEL_TEST_PLUGINS", guests::built_dir()))
+    })
+}
+
+fn in_plugins(args: &[&str]) -> Command {
+    let mut command = cargo(args);
+    command.current_dir(root().join("plugins")).env("CARGO_TARGET_DIR", guests::target_dir());
+    command
+}
