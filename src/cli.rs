@@ -133,7 +133,9 @@ impl Cli {
             Command::Dev(args) => serve(args, dev::run),
             Command::Api(args) => serve(args, serve::api),
             Command::Worker { question: None, server } => serve(server, serve::worker),
-            Command::Worker { question: Some(WorkerQuestion::List(client)), .. } => worker::list(&client.into()),
+            Command::Worker { question: Some(WorkerQuestion::List(client)), .. } => {
+                worker::list(&client.into())
+            }
             Command::Submit { submit, client } => submit::run(submit, &client.into()),
             Command::Task(TaskCommand::Get { get, client }) => task::get(&get, &client.into()),
             Command::Queue(QueueCommand::List(client)) => queue::list(&client.into()),

@@ -126,7 +126,12 @@ impl Config {
     }
 }
 
-fn worker(slots: NonZeroU32, memory_bytes: u64, queues: Option<Vec<String>>, grace: Duration) -> Result<WorkerConfig> {
+fn worker(
+    slots: NonZeroU32,
+    memory_bytes: u64,
+    queues: Option<Vec<String>>,
+    grace: Duration,
+) -> Result<WorkerConfig> {
     let served = match queues {
         None => Served::All,
         Some(names) => Served::Only(
@@ -192,7 +197,9 @@ mod tests {
 
     #[test]
     fn a_bad_value_names_its_key() {
-        for (text, key) in [("queues = [\"a b\"]", "queues"), ("grace = \"5\"", "grace"), ("concurrency = 0", "concurrency")] {
+        for (text, key) in
+            [("queues = [\"a b\"]", "queues"), ("grace = \"5\"", "grace"), ("concurrency = 0", "concurrency")]
+        {
             let error = resolve(text, ServerArgs::default()).unwrap_err();
             assert!(format!("{error:#}").contains(key), "{error:#}");
         }

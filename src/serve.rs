@@ -40,9 +40,9 @@ pub(crate) async fn worker(config: Config) -> Result<()> {
 
 /// Binds the API's port.
 pub(crate) async fn listen(config: &Config) -> Result<TcpListener> {
-    TcpListener::bind(config.listen).await.with_context(|| {
-        format!("listen: cannot listen on {}: choose another with --listen", config.listen)
-    })
+    TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen: cannot listen on {}: choose another with --listen", config.listen))
 }
 
 /// Serves the API until shutdown.
@@ -98,7 +98,9 @@ pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Queue>
 fn say_durability(durability: Durability) {
     let level = durability.as_str();
     match durability {
-        Durability::Always => tracing::info!(durability = level, "accepted tasks are on disk before they are answered"),
+        Durability::Always => {
+            tracing::info!(durability = level, "accepted tasks are on disk before they are answered")
+        }
         Durability::EverySecond => tracing::warn!(
             durability = level,
             "a crash of Redis may lose about the last second of accepted tasks: set `appendfsync always` to lose none"

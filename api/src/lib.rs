@@ -1,1 +1,63 @@
-//! TODO
+//! Sentinel's HTTP API: what clients, operators and browsers talk to.
+//!
+//! It knows the queue and HTTP; it runs no WebAssembly and knows no worker but by what the store
+//! says of it. Wire types live in `wire.rs` and are converted; errors become
+//! `application/problem+json` in `problem.rs`.
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod fields;
+mod health;
+mod host;
+mod jobs;
+mod openapi;
+mod problem;
+mod queues;
+mod server;
+mod tasks;
+mod wire;
+mod workers;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware, response::Redirect, routing::get};
+use sentinel_queue::{Namespace, Queue};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_swagger_ui::SwaggerUi;
+
+pub use self::{problem::Code, server::serve};
+use self::{jobs::Advertised, problem::Problem};
+
+/// How the API answers.
+#[derive(Clone, Debug, Default)]
+pub struct ApiConfig {
+    /// Names by which it may be called, besides those of this machine's loopback.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// What all handlers share.
+struct App {
+    queue: Queue,
+    config: ApiConfig,
+    /// Whose tasks these are, until there are tenants.
+    namespace: Namespace,
+    advertised: Advertised,
+}
+
+/// The whole API over a queue.
+pub fn router(queue: Queue, config: ApiConfig) -> Router {
+    let advertised = Advertised::new(queue.clone());
+    let app = Arc::new(App { queue, config, namespace: Namespace::default(), advertised });
+    let (routes, document) = openapi::routes().split_for_parts();
+    routes
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .route("/", get(|| async { Redirect::temporary("/docs") }))
+        .fallback(|| async { Problem::of(Code::NotFound, "there is nothing at this address: see /docs") })
+        .method_not_allowed_fallback(|| async {
+            Problem::of(Code::MethodNotAllowed, "this address does not take this method: see /docs")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), host::check))
+        .layer(CatchPanicLayer::custom(|_panic| problem::internal("a handler panicked")))
+        .with_state(app)
+}

@@ -34,7 +34,8 @@ struct FieldError {
 
 impl Client {
     pub(super) fn new(server: String, json: bool) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
+        let config =
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
         Self { agent: config.into(), server: server.trim_end_matches('/').to_owned(), json }
     }
 
@@ -54,7 +55,10 @@ impl Client {
 
     fn answer(&self, response: Result<Response<ureq::Body>, ureq::Error>) -> Result<String> {
         let mut response = response.with_context(|| {
-            format!("the API at {} does not answer: is `sentinel dev` running? (--server names another)", self.server)
+            format!(
+                "the API at {} does not answer: is `sentinel dev` running? (--server names another)",
+                self.server
+            )
         })?;
         let status = response.status();
         let text = response.body_mut().read_to_string().context("the answer broke off")?;

@@ -42,9 +42,9 @@ async fn check_worker(redis: &str) -> Result<()> {
     let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let queue = Queue::new(Arc::new(Redis::new(redis)?));
     let workers = queue.workers().await.context("the store does not answer")?;
-    let alive = workers.iter().any(|worker| {
-        serde_json::from_slice::<Info>(&worker.info).is_ok_and(|info| info.hostname == here)
-    });
+    let alive = workers
+        .iter()
+        .any(|worker| serde_json::from_slice::<Info>(&worker.info).is_ok_and(|info| info.hostname == here));
     if !alive {
         bail!("no worker of {here} gave a sign of life within three leases");
     }

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{client::{self, Client}, table::{self, cell}};
+use super::{
+    client::{self, Client},
+    table::{self, cell},
+};
 
 pub(super) fn list(client: &Client) -> Result<ExitCode> {
     let answer = client.get("/v1/jobs")?;
@@ -13,12 +16,15 @@ pub(super) fn list(client: &Client) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let jobs = client::parse(&answer)?;
-    table::print(&jobs["jobs"], &[
-        ("job", &|job| cell(&job["name"])),
-        ("workers", &|job| cell(&job["workers"])),
-        ("digest", &|job| cell(&job["digests"][0]).chars().take(12).collect()),
-        ("last advertised", &|job| cell(&job["last_advertised_at"])),
-    ]);
+    table::print(
+        &jobs["jobs"],
+        &[
+            ("job", &|job| cell(&job["name"])),
+            ("workers", &|job| cell(&job["workers"])),
+            ("digest", &|job| cell(&job["digests"][0]).chars().take(12).collect()),
+            ("last advertised", &|job| cell(&job["last_advertised_at"])),
+        ],
+    );
     for refused in jobs["refused"].as_array().into_iter().flatten() {
         println!("refused: {}: {}", cell(&refused["file"]), cell(&refused["reason"]));
     }

@@ -4,18 +4,24 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{client::{self, Client}, table::{self, cell}};
+use super::{
+    client::{self, Client},
+    table::{self, cell},
+};
 
 pub(super) fn list(client: &Client) -> Result<ExitCode> {
     let answer = client.get("/v1/queues")?;
     if client.json {
         println!("{answer}");
     } else {
-        table::print(&client::parse(&answer)?["queues"], &[
-            ("queue", &|queue| cell(&queue["name"])),
-            ("ready", &|queue| cell(&queue["depth"])),
-            ("paused", &|queue| if queue["paused"] == true { "yes".into() } else { "no".into() }),
-        ]);
+        table::print(
+            &client::parse(&answer)?["queues"],
+            &[
+                ("queue", &|queue| cell(&queue["name"])),
+                ("ready", &|queue| cell(&queue["depth"])),
+                ("paused", &|queue| if queue["paused"] == true { "yes".into() } else { "no".into() }),
+            ],
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

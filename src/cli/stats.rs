@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{client::{self, Client}, table::cell};
+use super::{
+    client::{self, Client},
+    table::cell,
+};
 
 pub(super) fn run(client: &Client) -> Result<ExitCode> {
     let answer = client.get("/stats")?;

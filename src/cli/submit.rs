@@ -6,7 +6,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::{client::{self, Client}, task};
+use super::{
+    client::{self, Client},
+    task,
+};
 
 #[derive(Args)]
 pub(super) struct SubmitArgs {
@@ -77,8 +80,8 @@ fn read(payload: &str) -> Result<String> {
 /// Puts the job's name into the object as text, so that its numbers stay as they are.
 fn payload(job: &str, object: &str) -> Result<String> {
     let object = object.trim();
-    let fields: Map<String, Value> =
-        serde_json::from_str(object).context("the payload must be a JSON object, such as '{\"name\":\"Ada\"}'")?;
+    let fields: Map<String, Value> = serde_json::from_str(object)
+        .context("the payload must be a JSON object, such as '{\"name\":\"Ada\"}'")?;
     if fields.contains_key("job") {
         bail!("the payload has a `job` of its own: leave it out, the job is {job:?}");
     }
@@ -94,7 +97,10 @@ mod tests {
     #[test]
     fn the_job_joins_the_payload_and_numbers_stay_as_they_are() {
         assert_eq!(payload("a", "{}").unwrap(), r#"{"job":"a"}"#);
-        assert_eq!(payload("a", r#" {"n": 12345678901234567890123} "#).unwrap(), r#"{"job":"a","n": 12345678901234567890123}"#);
+        assert_eq!(
+            payload("a", r#" {"n": 12345678901234567890123} "#).unwrap(),
+            r#"{"job":"a","n": 12345678901234567890123}"#
+        );
     }
 
     #[test]

@@ -7,7 +7,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::{client::{self, Client}, table::{cell, printable}};
+use super::{
+    client::{self, Client},
+    table::{cell, printable},
+};
 
 #[derive(Args)]
 pub(super) struct GetArgs {

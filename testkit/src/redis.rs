@@ -86,6 +86,8 @@ fn spawn(port: u16, dir: &Path, args: &[String]) -> Option<Child> {
         .arg(dir)
         .args(args)
         .stdout(Stdio::null())
+        // A server that outlives its test must not hold the test's output open.
+        .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed (apt-get install redis-server)");
     let since = Instant::now();

@@ -27,12 +27,17 @@ pub(crate) fn run() -> Result<()> {
     println!("\nsentinel dev serves {} with its embedded store\n", dev.url);
 
     dev.show("the jobs that its worker runs", &["job", "list"], "")?;
-    let greeting = ["submit", "example-task", r#"{"name":"Ada","numbers":[3,1,2]}"#, "--priority", "5", "--wait"];
+    let greeting =
+        ["submit", "example-task", r#"{"name":"Ada","numbers":[3,1,2]}"#, "--priority", "5", "--wait"];
     dev.show("a task and its result", &greeting, "")?;
     let primes = ["submit", "count-primes", r#"{"limit":100000000}"#, "--wait"];
     dev.show("pure CPU work, with progress", &primes, "")?;
     let picture = format!(r#"{{"image":"{}","width":64}}"#, BASE64.encode(picture()?));
-    dev.show("an image of 640 × 480, made into a thumbnail", &["submit", "resize-image", "-", "--wait"], &picture)?;
+    dev.show(
+        "an image of 640 × 480, made into a thumbnail",
+        &["submit", "resize-image", "-", "--wait"],
+        &picture,
+    )?;
     dev.show("the workers", &["worker", "list"], "")?;
     dev.show("the queues", &["queue", "list"], "")?;
     println!("── GET /stats\n{}\n", dev.stats()?);
@@ -74,7 +79,9 @@ impl Dev {
                 .stderr(Stdio::null())
                 .status()?;
             // Ready to run tasks, not only to take them.
-            if health.success() && self.output(&["worker", "list", "--output", "json"], "")?.contains("instance") {
+            if health.success()
+                && self.output(&["worker", "list", "--output", "json"], "")?.contains("instance")
+            {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
@@ -87,7 +94,8 @@ impl Dev {
 
     /// Runs a client command and shows what it prints.
     fn show(&self, what: &str, args: &[&str], input: &str) -> Result<()> {
-        let shown = args.iter().map(|arg| if arg.starts_with('{') { format!("'{arg}'") } else { (*arg).into() });
+        let shown =
+            args.iter().map(|arg| if arg.starts_with('{') { format!("'{arg}'") } else { (*arg).into() });
         println!("── {what}\n$ sentinel {}", shown.collect::<Vec<_>>().join(" "));
         let since = Instant::now();
         let output = self.output(args, input)?;
@@ -149,7 +157,9 @@ fn picture() -> Result<Vec<u8>> {
     for y in 0..HEIGHT {
         for x in 0..WIDTH {
             let ring = (x.abs_diff(WIDTH / 2).pow(2) + y.abs_diff(HEIGHT / 2).pow(2)) / 400 % 256;
-            pixels.extend([x * 255 / WIDTH, y * 255 / HEIGHT, ring].map(|value| u8::try_from(value).unwrap_or(255)));
+            pixels.extend(
+                [x * 255 / WIDTH, y * 255 / HEIGHT, ring].map(|value| u8::try_from(value).unwrap_or(255)),
+            );
         }
     }
     let mut file = Vec::new();

@@ -33,8 +33,7 @@ pub(crate) fn redis_server() -> Result<()> {
     }
     println!("installing redis-server");
     let apt = |args: &[&str]| {
-        let mut command =
-            if is_root() { Command::new("apt-get") } else { sudo("apt-get") };
+        let mut command = if is_root() { Command::new("apt-get") } else { sudo("apt-get") };
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut command)
     };

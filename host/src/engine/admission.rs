@@ -13,15 +13,15 @@ use std::{
     str::FromStr,
 };
 
-use wasmtime::component::{ComponentNamedList, Lift, Lower, types::ComponentItem};
+use wasmtime::component::{InstancePre, types::ComponentItem};
 
 use super::{
     Engine,
     bindings::{JobPre, sentinel::job::types},
     compile::CompileError,
     digest::Digest,
-    imports,
     host::Host,
+    imports,
     plugin::Plugin,
 };
 
@@ -80,9 +80,7 @@ pub struct AdmissionError {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The name breaks the rule.
-    #[error(
-        "`{0}` cannot be a plugin's name: rename the file to [a-z0-9][a-z0-9._-]{{0,63}} and `.wasm`"
-    )]
+    #[error("`{0}` cannot be a plugin's name: rename the file to [a-z0-9][a-z0-9._-]{{0,63}} and `.wasm`")]
     Name(String),
     /// It could not be read.
     #[error("it cannot be read: {0}")]
@@ -170,31 +168,19 @@ fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-fn check_handler(
-    engine: &Engine,
-    instance: &wasmtime::component::InstancePre<Host>,
-) -> Result<(), Refusal> {
-    let wasmtime = engine.wasmtime();
-    let component = instance.component().component_type();
-    let Some(ComponentItem::ComponentInstance(handler)) =
-        component.get_export(wasmtime, HANDLER).map(|export| export.ty)
-    else {
-        let exports = component.exports(wasmtime).map(|(name, _)| name.to_owned()).collect();
+fn check_handler(engine: &Engine, instance: &InstancePre<Host>) -> Result<(), Refusal> {
+    let component = instance.component();
+    // By index, because only so a later version of the same line is found.
+    let Some((ComponentItem::ComponentInstance(_), handler)) = component.get_export(None, HANDLER) else {
+        let component = component.component_type();
+        let exports = component.exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
         return Err(Refusal::NotAJob(exports));
     };
-    let Some(ComponentItem::ComponentFunc(run)) = handler.get_export(wasmtime, "run").map(|export| export.ty)
-    else {
+    let Some((ComponentItem::ComponentFunc(run), _)) = component.get_export(Some(&handler), "run") else {
         return Err(Refusal::WrongType(wasmtime::Error::msg("there is none of this name")));
     };
-    typecheck::<(&types::Task,), (Result<String, types::Failure>,)>(&run, instance)
+    run.typecheck::<(&types::Task,), (Result<String, types::Failure>,)>(&instance.instance_type())
         .map_err(Refusal::WrongType)
-}
-
-fn typecheck<P: ComponentNamedList + Lower, R: ComponentNamedList + Lift>(
-    function: &wasmtime::component::types::ComponentFunc,
-    instance: &wasmtime::component::InstancePre<Host>,
-) -> wasmtime::Result<()> {
-    function.typecheck::<P, R>(&instance.instance_type())
 }
 
 #[cfg(test)]

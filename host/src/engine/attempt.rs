@@ -122,7 +122,9 @@ fn end_of_turn(host: &Host) -> wasmtime::Result<UpdateDeadline> {
         return Err(wasmtime::Error::new(Halt::CpuSpent));
     }
     host.meter.note_yield();
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    // Not `tokio::task::yield_now`, which lets the runtime take the same guest again at once: two
+    // busy guests then starve all others. This one goes to the end of the queue.
+    Ok(UpdateDeadline::Yield(1))
 }
 
 /// The call, or, when the guest waits in the host, its interruption. The call comes first: a

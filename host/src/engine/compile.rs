@@ -6,8 +6,9 @@
 //! else can write to.
 
 use std::{
-    fs, io,
+    fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -171,10 +172,10 @@ mod tests {
         Compiler::new(&wasmtime::Engine::default(), Some(cache), plugin_dirs)
     }
 
-    fn compiled_from_cache(compiler: &Compiler) -> bool {
+    fn is_cached(compiler: &Compiler) -> bool {
         let digest = Digest::of(EMPTY_COMPONENT);
         match compiler.component(&digest, EMPTY_COMPONENT) {
-            Ok(compiled) => compiled.from_cache,
+            Ok(component) => component.from_cache,
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -183,8 +184,8 @@ mod tests {
     fn the_second_time_nothing_is_compiled() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let cache = dir.path().join("deep/cache");
-        assert!(!compiled_from_cache(&compiler(&cache, &[])));
-        assert!(compiled_from_cache(&compiler(&cache, &[])));
+        assert!(!is_cached(&compiler(&cache, &[])));
+        assert!(is_cached(&compiler(&cache, &[])));
         assert_eq!(fs::metadata(&cache)?.mode() & 0o777, 0o700);
         Ok(())
     }
@@ -193,14 +194,16 @@ mod tests {
     fn a_damaged_artefact_is_compiled_again() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let compiler = compiler(dir.path(), &[]);
-        for damage in [|file: &mut Vec<u8>| file.truncate(10), |file| file.truncate(100), |file| file[200] ^= 1] {
-            compiled_from_cache(&compiler);
-            assert!(compiled_from_cache(&compiler));
+        let damages: [fn(&mut Vec<u8>); 3] =
+            [|file| file.truncate(10), |file| file.truncate(100), |file| file[200] ^= 1];
+        for damage in damages {
+            is_cached(&compiler);
+            assert!(is_cached(&compiler));
             let path = fs::read_dir(dir.path())?.next().ok_or(io::ErrorKind::NotFound)??.path();
             let mut file = fs::read(&path)?;
             damage(&mut file);
             fs::write(&path, file)?;
-            assert!(!compiled_from_cache(&compiler));
+            assert!(!is_cached(&compiler));
         }
         Ok(())
     }
@@ -211,7 +214,7 @@ mod tests {
         let compiler = compiler(dir.path(), &[]);
         let Some(cache) = &compiler.cache else { panic!("no cache") };
         cache.put(&Digest::of(EMPTY_COMPONENT), b"whole, but no machine code");
-        assert!(!compiled_from_cache(&compiler));
+        assert!(!is_cached(&compiler));
         Ok(())
     }
 

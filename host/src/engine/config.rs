@@ -33,6 +33,9 @@ const CORE_INSTANCES: u32 = 256;
 /// than this are reserved only for more slots than this.
 const MEMORIES_IN_POOL: u32 = 16_384;
 
+/// What is cleared by hand of a table that was used.
+const TABLE_KEPT_BYTES: usize = 16 << 10;
+
 /// Memory mappings that a busy slot may take: two of its stack, and what growth splits of its
 /// memories.
 const MAPPINGS_PER_SLOT: u64 = 6;
@@ -104,6 +107,9 @@ fn pool(slots: u32, ceilings: &Limits) -> PoolingAllocationConfig {
         // Bookkeeping of instances, taken from the heap as needed: large interpreters need some.
         .max_component_instance_size(8 << 20)
         .max_core_instance_size(4 << 20)
+        // A table of a few hundred elements is cleared by hand in less time than the kernel takes
+        // to give its page back, and without interrupting the other threads.
+        .table_keep_resident(TABLE_KEPT_BYTES)
         // Resets memories faster, but may miss pages that were swapped out (wasmtime 14357),
         // which would show one task's data to another.
         .pagemap_scan(Enabled::No);

@@ -67,14 +67,22 @@ pub(crate) fn linker_for(
     let engine = component.engine();
     let mut linker = shared.clone();
     let mut unknown = Vec::new();
+    // An interface comes after those whose resources it uses.
+    let mut resources = Vec::new();
     for (name, import) in component.component_type().imports(engine) {
         let item = import.ty;
         match Provision::of(name) {
             Provision::Linked => {}
             Provision::EmptyConfig => config_store::link(&mut linker, name)?,
-            Provision::Refused => refused::link(&mut linker, engine, name, &item)?,
+            Provision::Refused => refused::link(&mut linker, engine, name, &item, &resources)?,
             Provision::Unknown if is_only_types(engine, &item) => {}
             Provision::Unknown => unknown.push(name.to_owned()),
+        }
+        if let ComponentItem::ComponentInstance(interface) = &item {
+            resources.extend(interface.exports(engine).filter_map(|(_, export)| match export.ty {
+                ComponentItem::Resource(resource) => Some(resource),
+                _ => None,
+            }));
         }
     }
     Ok(if unknown.is_empty() { Ok(linker) } else { Err(unknown) })

@@ -24,8 +24,8 @@ pub struct Limits {
     pub result_bytes: usize,
     /// What is kept of stdout and stderr together. More is dropped and counted, never an error.
     pub log_bytes: usize,
-    /// What the guest may hand to the host in one call, and what random bytes it may ask for in
-    /// one call.
+    /// What the guest may hand to the host in one call. Of random bytes it may ask for as many, up
+    /// to 4 MiB, in one call.
     pub transfer_bytes: usize,
     /// Live resource handles: as many in the guest's tables, and as many in the host's.
     pub handles: usize,

@@ -98,9 +98,13 @@ impl LogSink {
     pub(crate) fn take(&self) -> Log {
         let mut written = self.lock();
         let kept = std::mem::take(&mut written.kept);
-        let text = String::from_utf8(kept)
+        let mut text = String::from_utf8(kept)
             .unwrap_or_else(|invalid| String::from_utf8_lossy(invalid.as_bytes()).into_owned());
-        Log { text, dropped_bytes: written.dropped }
+        // What replaces a byte is longer than it.
+        let end = text.floor_char_boundary(written.limit);
+        let dropped_bytes = written.dropped.saturating_add((text.len() - end) as u64);
+        text.truncate(end);
+        Log { text, dropped_bytes }
     }
 
     fn write(&self, source: Source, bytes: &[u8]) {
@@ -210,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn a_character_cut_by_the_limit_is_replaced() {
-        let sink = LogSink::new(2);
-        sink.write(Source::Stdout, "a\u{e9}".as_bytes());
-        assert_eq!(sink.take().text, "a\u{fffd}");
+    fn what_is_not_utf8_is_replaced_within_the_limit() {
+        let sink = LogSink::new(5);
+        sink.write(Source::Stdout, b"a\xffb\xff");
+        assert_eq!(sink.take(), Log { text: "a\u{fffd}b".into(), dropped_bytes: 3 });
     }
 }

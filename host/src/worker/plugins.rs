@@ -42,7 +42,9 @@ impl Plugins {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(dir = %dir.display(), %error, "a plugins directory is not readable"),
+                Err(error) => {
+                    tracing::warn!(dir = %dir.display(), %error, "a plugins directory is not readable")
+                }
             }
         }
         plugins

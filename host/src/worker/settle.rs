@@ -57,8 +57,7 @@ pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64)
         peak_memory_bytes: report.usage.peak_memory_bytes,
         transfer_bytes: report.usage.transfer_bytes,
     };
-    let report_kept =
-        AttemptReport { usage, plugin_digest: Some(digest), error: ErrorReport::default() };
+    let report_kept = AttemptReport { usage, plugin_digest: Some(digest), error: ErrorReport::default() };
     Done::Settle(settlement(task, verdict, report_kept, report.log.text.into()))
 }
 

@@ -1,23 +1,175 @@
-//! (being written)
-use super::{Answer, Durability, Reply, Script, Store};
+//! The home that needs no server: the same scripts, run in this process over a file or in memory.
+//!
+//! It owns one database, one thread that writes to it and the Lua states of those who read.
+//! It knows as little of tasks as any store: it implements the Redis commands that scripts use
+//! (`commands`) over a small ordered table (`keyspace`), and no more.
+//!
+//! Invariant: a call that wrote is answered when it is on disk; calls that wait together share
+//! one transaction and its fsync.
+
+mod commands;
+mod database;
+pub mod dump;
+mod keyspace;
+mod lua;
+mod number;
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
 use bytes::Bytes;
-use std::time::Duration;
-/// Stub.
-pub struct Embedded;
+use redb::ReadableDatabase;
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, timeout_at},
+};
+
+use self::{
+    database::Handle,
+    dump::Dump,
+    keyspace::{Keyspace, ROWS},
+    reader::Readers,
+    writer::{Call, Job, Taker, Writer},
+};
+use super::{Answer, Durability, Reply, Script, Store, StoreError};
+
+/// A store in this process. Its methods need a tokio runtime around them.
+pub struct Embedded {
+    handle: Arc<Handle>,
+    readers: Arc<Readers>,
+    /// There until it is dropped: the writer ends when nobody is left to ask it.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    marked: watch::Receiver<()>,
+}
+
 impl Embedded {
-    /// Stub.
+    /// The store kept in a directory (as `queue.redb`), which is made if it is not there.
+    ///
+    /// `Unfit` if it cannot be opened, above all because another process has it open. After a
+    /// crash this reads the whole file, to make sure of it.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        Handle::in_directory(directory).map(Self::over)
+    }
+
+    /// A store that ends with this value.
     pub fn in_memory() -> Self {
-        Self
+        Self::over(Handle::in_memory())
+    }
+
+    fn over(handle: Handle) -> Self {
+        let handle = Arc::new(handle);
+        let (jobs, queue) = mpsc::channel();
+        let (marked, watched) = watch::channel(());
+        let writer = Writer { handle: Arc::clone(&handle), jobs: queue, marked };
+        let writer = thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run())
+            .expect("a thread can be started");
+        Self { handle, readers: Arc::default(), jobs: Some(jobs), writer: Some(writer), marked: watched }
+    }
+
+    /// All keys and what they hold: for tests.
+    ///
+    /// # Panics
+    ///
+    /// If the database cannot be read.
+    #[doc(hidden)]
+    pub fn dump(&self) -> Dump {
+        let database = self.handle.get().expect("the database is open");
+        let rows = database.begin_read().expect("it can be read").open_table(ROWS).expect("it is prepared");
+        Keyspace::over(rows).dump().expect("it can be read")
+    }
+
+    /// Asks the writer, unless that would have to wait for a database that is away.
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> Result<T, StoreError> {
+        self.handle.get()?;
+        let (answer, answered) = oneshot::channel();
+        self.tell(job(answer));
+        answered.await.unwrap_or_else(|_| Err(writer_gone()))
+    }
+
+    fn tell(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // If the writer has gone, so has the sender of the answer, and whoever waits for it
+            // is told by that.
+            drop(jobs.send(job));
+        }
+    }
+
+    async fn read(&self, script: Script, args: Vec<Bytes>) -> Result<Reply, StoreError> {
+        let (database, readers) = (self.handle.get()?, Arc::clone(&self.readers));
+        let run = tokio::task::spawn_blocking(move || readers.run(&database, script, &args));
+        let answer =
+            run.await.unwrap_or_else(|error| Err(StoreError::Broken(format!("{}: {error}", script.name()))));
+        if let Err(StoreError::Unavailable(_)) = answer {
+            self.tell(Job::Reopen);
+        }
+        answer
     }
 }
+
 impl Store for Embedded {
-    fn run<'a>(&'a self, _: Script, _: Vec<Bytes>) -> Answer<'a, Reply> {
-        unreachable!()
+    fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
+        Box::pin(async move {
+            if script.reads_only() {
+                self.read(script, args).await
+            } else {
+                self.ask(|answer| Job::Run(Call { script, args, answer })).await
+            }
+        })
     }
-    fn take_marker<'a>(&'a self, _: Vec<Bytes>, _: Duration) -> Answer<'a, bool> {
-        unreachable!()
+
+    fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let deadline = Instant::now() + timeout;
+            let mut marked = self.marked.clone();
+            loop {
+                // First this, then the look: a marker that is set in between is not missed.
+                marked.mark_unchanged();
+                let keys = keys.clone();
+                if self.ask(|answer| Job::Take(Taker { keys, answer })).await? {
+                    return Ok(true);
+                }
+                match timeout_at(deadline, marked.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(writer_gone()),
+                    Err(_elapsed) => return Ok(false),
+                }
+            }
+        })
     }
-    fn check<'a>(&'a self) -> Answer<'a, Durability> {
-        unreachable!()
+
+    fn check(&self) -> Answer<'_, Durability> {
+        Box::pin(async move {
+            self.handle.get()?;
+            Ok(if self.handle.is_durable() { Durability::Always } else { Durability::None })
+        })
     }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.jobs.take();
+        let panicked = self.writer.take().is_some_and(|writer| writer.join().is_err());
+        if panicked {
+            tracing::error!("the embedded store's writer panicked");
+        }
+    }
+}
+
+fn writer_gone() -> StoreError {
+    StoreError::Broken("the embedded store's writer has stopped".into())
 }

@@ -2,4 +2,4 @@
 
 mod bench;
 mod conformance;
-// mod differential;
+mod differential;

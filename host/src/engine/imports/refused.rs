@@ -26,12 +26,14 @@ impl std::error::Error for NotGranted {}
 /// Stands for a resource that nobody can come to hold.
 enum Never {}
 
-/// Links the interface `name` with functions that refuse.
+/// Links the interface `name` with functions that refuse. Of its resources only those are
+/// defined that are its own, and not `used` from another interface.
 pub(super) fn link(
     linker: &mut Linker<Host>,
     engine: &wasmtime::Engine,
     name: &str,
     item: &ComponentItem,
+    used: &[ResourceType],
 ) -> wasmtime::Result<()> {
     let ComponentItem::ComponentInstance(interface) = item else { return Ok(()) };
     let mut instance = linker.instance(name)?;
@@ -41,7 +43,7 @@ pub(super) fn link(
                 let refusal = NotGranted { function: format!("{name}#{export}") };
                 instance.func_new(export, move |_, _, _, _| Err(wasmtime::Error::new(refusal.clone())))?;
             }
-            ComponentItem::Resource(_) => {
+            ComponentItem::Resource(resource) if !used.contains(&resource) => {
                 instance.resource(export, ResourceType::host::<Never>(), |_, _| Ok(()))?;
             }
             _ => {}

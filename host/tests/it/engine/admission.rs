@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use sentinel_host::engine::{AdmissionError, Allocation, Engine, EngineConfig, Refusal, WASM_STACK_BYTES, config};
+use sentinel_host::engine::{
+    AdmissionError, Allocation, Engine, EngineConfig, Refusal, WASM_STACK_BYTES, config,
+};
 
 use super::{
     lab::{built, lab, slots},
@@ -10,7 +12,7 @@ use super::{
 };
 
 fn refused(bytes: &[u8]) -> AdmissionError {
-    lab().engine.admit_bytes("x".parse().expect("a name"), bytes).err().expect("a refusal")
+    lab().engine.admit_bytes("x".parse().expect("a name"), bytes).expect_err("a refusal")
 }
 
 #[test]
@@ -47,8 +49,10 @@ fn machine_code_is_refused() {
 
 #[test]
 fn another_world_is_refused_naming_what_is_missing() {
-    for text in ["(component)", r#"(component (component $c) (instance $i (instantiate $c)) (export "a:b/c" (instance $i)))"#]
-    {
+    for text in [
+        "(component)",
+        r#"(component (component $c) (instance $i (instantiate $c)) (export "a:b/c" (instance $i)))"#,
+    ] {
         let error = refused(&wat::parse_str(text).expect("valid"));
         assert!(matches!(error.refusal, Refusal::NotAJob(_)), "{error}");
         assert!(error.to_string().contains("sentinel:job/handler@0.1.0"), "{error}");
@@ -74,7 +78,8 @@ fn an_import_that_nobody_knows_is_refused_by_name() {
 
 #[test]
 fn an_import_of_the_wrong_shape_is_refused() {
-    let component = r#"(import "wasi:random/random@0.2.3" (instance (export "get-random-u64" (func (result string)))))"#;
+    let component =
+        r#"(import "wasi:random/random@0.2.3" (instance (export "get-random-u64" (func (result string)))))"#;
     let error = refused(&Job { component, ..Job::default() }.bytes());
     assert!(matches!(error.refusal, Refusal::Unlinkable(_)), "{error}");
 }
@@ -96,15 +101,16 @@ fn a_component_that_needs_more_than_one_instance_gets_is_refused() {
 
 #[test]
 fn a_file_over_the_size_limit_is_refused() {
-    let engine = Engine::new(EngineConfig { max_plugin_bytes: 1000, ..EngineConfig::new(slots(1)) }).expect("an engine");
-    let error = engine.admit(&built("hostile")).err().expect("a refusal");
+    let engine = Engine::new(EngineConfig { max_plugin_bytes: 1000, ..EngineConfig::new(slots(1)) })
+        .expect("an engine");
+    let error = engine.admit(&built("hostile")).expect_err("a refusal");
     assert!(matches!(error.refusal, Refusal::TooManyBytes { limit: 1000 }), "{error}");
 }
 
 #[test]
 fn a_refusal_names_the_file() {
     let dir = tempfile::tempdir().expect("a directory");
-    let admit = |path: &Path| lab().engine.admit(path).err().expect("a refusal");
+    let admit = |path: &Path| lab().engine.admit(path).expect_err("a refusal");
     for name in ["Bad Name.wasm", "missing.wasm", "a.cwasm"] {
         let error = admit(&dir.path().join(name));
         assert!(error.to_string().contains(name), "{error}");
@@ -126,7 +132,8 @@ fn a_plugin_is_named_by_its_file_and_known_by_its_digest() {
 fn a_second_engine_takes_the_code_from_the_cache() {
     let cache = tempfile::tempdir().expect("a directory");
     let config = EngineConfig { cache_dir: Some(cache.path().join("cache")), ..EngineConfig::new(slots(2)) };
-    let admit = || Engine::new(config.clone()).expect("an engine").admit(&built("hostile")).expect("admitted");
+    let admit =
+        || Engine::new(config.clone()).expect("an engine").admit(&built("hostile")).expect("admitted");
     assert!(!admit().from_cache());
     let cached = admit();
     assert!(cached.from_cache());

@@ -9,7 +9,8 @@ use std::{
 };
 
 use sentinel_host::engine::{
-    Call, Deadlines, Engine, EngineConfig, Failure, Fault, GuestTask, Interrupt, Limits, Outcome, Plugin, Report,
+    Call, Deadlines, Engine, EngineConfig, Failure, Fault, GuestTask, Interrupt, Limits, Outcome, Plugin,
+    Report,
 };
 use tokio::runtime::{Builder, Runtime};
 

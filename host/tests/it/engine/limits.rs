@@ -24,7 +24,8 @@ fn a_job_fails_as_it_asks() {
 
 #[test]
 fn sleeping_is_not_charged_as_cpu() {
-    let report = act("\"sleep\",\"ms\":300").limited(|limits| limits.cpu = Some(Duration::from_millis(100))).run();
+    let report =
+        act("\"sleep\",\"ms\":300").limited(|limits| limits.cpu = Some(Duration::from_millis(100))).run();
     assert_eq!(report.outcome, Outcome::Completed("\"ok\"".into()));
     let usage = report.usage;
     assert!(usage.wait >= Duration::from_millis(290) && usage.wall >= usage.wait, "{usage:?}");

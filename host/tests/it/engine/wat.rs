@@ -45,15 +45,15 @@ impl Job {
               {component}
               (core module $m
                 {module}
-                (memory (export "memory") 1)
-                (data (i32.const 0) "\00\00\00\00\00\00\00\00\20\00\00\00\02\00\00\00")
-                (data (i32.const 32) "42")
+                (memory $memory (export "memory") 1)
+                (data (memory $memory) (i32.const 0) "\00\00\00\00\00\00\00\00\20\00\00\00\02\00\00\00")
+                (data (memory $memory) (i32.const 32) "42")
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
                 (func (export "run") (param {flat}) (result i32) {body} (i32.const 0)))
               (core instance $i (instantiate $m {with}))
               {TYPES}
               (func $run (param "task" {parameter}) (result (result string (error $failure_)))
-                (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc"))))
+                (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
               (component $named
                 {TYPES}
                 (import "task" (type $task (eq $task_)))
@@ -90,7 +90,8 @@ fn a_job_by_hand_runs() {
 
 #[test]
 fn two_memories_that_pass_the_limit_together_are_a_memory_limit() {
-    let half_and_more = "(if (i32.eq (memory.grow MEMORY (i32.const 1200)) (i32.const -1)) (then unreachable))";
+    let half_and_more =
+        "(if (i32.eq (memory.grow MEMORY (i32.const 1200)) (i32.const -1)) (then unreachable))";
     let body = [half_and_more.replace("MEMORY", "$a"), half_and_more.replace("MEMORY", "$b")].concat();
     let job = Job { module: "(memory $a 1) (memory $b 1)", body: body.leak(), ..Job::default() };
     let report = job.run();
@@ -127,14 +128,14 @@ fn a_start_function_that_traps_is_a_trap() {
 }
 
 #[test]
-fn a_result_outside_of_the_memory_is_a_trap() {
-    let job = Job { body: "(i32.store (i32.const 12) (i32.const 0x7fffffff))", ..Job::default() };
-    assert_fault(&failure(job.run()), Fault::Trap);
+fn a_result_outside_of_the_memory_cannot_be_taken() {
+    let job = Job { body: "(i32.store $memory (i32.const 12) (i32.const 0x7fffffff))", ..Job::default() };
+    assert_fault(&failure(job.run()), Fault::OutputLimit);
 }
 
 #[test]
 fn a_result_that_is_not_utf8_cannot_be_taken() {
-    let job = Job { body: "(i32.store (i32.const 32) (i32.const 0xffff))", ..Job::default() };
+    let job = Job { body: "(i32.store $memory (i32.const 32) (i32.const 0xffff))", ..Job::default() };
     assert_fault(&failure(job.run()), Fault::OutputLimit);
 }
 
@@ -187,9 +188,10 @@ fn the_config_store_is_there_and_empty() {
           (core module $libc (memory (export "memory") 1)
             (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
           (core instance $libc (instantiate $libc))
+          (alias core export $libc "memory" (core memory $memory))
           (core func $get (canon lower (func $config "get")
-            (memory $libc "memory") (realloc (func $libc "realloc"))))
-          (core instance $config_ (export "get" (func $get)) (export "memory" (memory $libc "memory")))"#,
+            (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+          (core instance $config_ (export "get" (func $get)) (export "memory" (memory $memory)))"#,
         with: r#"(with "config" (instance $config_))"#,
         module: r#"
           (import "config" "get" (func $get (param i32 i32 i32)))

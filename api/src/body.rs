@@ -1,0 +1,94 @@
+//! Request bodies: their type, their size, their time; then JSON as its raw parts.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, header},
+};
+use bytes::{Bytes, BytesMut};
+use sentinel_queue::payload::MAX_PAYLOAD;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::problem::{Code, Problem};
+
+/// What a body of one task may have: its payload, and room for its other fields.
+pub(crate) const TASK_BODY: usize = MAX_PAYLOAD + 16 * 1024;
+
+/// How long a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
+
+/// Reads a body that must be JSON and must not be larger than `limit`.
+pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    require_json(headers)?;
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    let arrived = tokio::time::timeout(ARRIVAL, collect(body, limit)).await;
+    arrived.unwrap_or_else(|_| Err(Problem::of(Code::Incomplete, format!("the body took longer than {ARRIVAL:?}"))))
+}
+
+async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    use axum::body::HttpBody;
+    let mut body = std::pin::pin!(body);
+    let mut collected = BytesMut::new();
+    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
+        let frame = frame.map_err(|_| Problem::of(Code::Incomplete, "the body broke off"))?;
+        if let Ok(data) = frame.into_data() {
+            if collected.len() + data.len() > limit {
+                return Err(too_large(limit));
+            }
+            collected.extend_from_slice(&data);
+        }
+    }
+    Ok(collected.freeze())
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::of(Code::TooLarge, format!("the body may have {limit} bytes, of which the payload {MAX_PAYLOAD}"))
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::of(Code::NotJson, "send the body with `Content-Type: application/json`"))
+}
+
+/// An object's fields by name, unparsed. A name that is there twice is an error.
+pub(crate) fn object(text: &str) -> Result<BTreeMap<String, &RawValue>, Problem> {
+    struct Fields;
+    impl<'de> Visitor<'de> for Fields {
+        type Value = BTreeMap<String, &'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut fields = BTreeMap::new();
+            while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
+                if fields.contains_key(&name) {
+                    let shown: String = name.chars().take(64).collect();
+                    return Err(A::Error::custom(format!("the key {shown:?} is there twice")));
+                }
+                fields.insert(name, value);
+            }
+            Ok(fields)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let fields = deserializer.deserialize_map(Fields);
+    fields
+        .and_then(|fields| deserializer.end().map(|()| fields))
+        .map_err(|error| Problem::of(Code::MalformedJson, error.to_string()))
+}
+
+/// A body as text.
+pub(crate) fn text(body: &Bytes) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|error| Problem::of(Code::MalformedJson, format!("not UTF-8: {error}")))
+}

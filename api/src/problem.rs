@@ -1,0 +1,177 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457) with a stable code.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use sentinel_queue::store::StoreError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $word:literal $status:ident $title:literal),* $(,)?) => {
+        /// What kind of error it is. Codes are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $word)] $code),*
+        }
+
+        impl Code {
+            /// All there are.
+            pub const ALL: &[Code] = &[$(Code::$code),*];
+
+            /// The word for it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$code => $word),*
+                }
+            }
+
+            fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$code => StatusCode::$status),*
+                }
+            }
+
+            fn title(self) -> &'static str {
+                match self {
+                    $(Self::$code => $title),*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON, not UTF-8, too deep, or has a key twice.
+    MalformedJson = "malformed_json" BAD_REQUEST "The body is not acceptable JSON",
+    /// The request broke off or came too slowly.
+    Incomplete = "incomplete_request" REQUEST_TIMEOUT "The request did not arrive",
+    /// There is nothing at this address.
+    NotFound = "not_found" NOT_FOUND "Not found",
+    /// No task has this id.
+    UnknownTask = "unknown_task" NOT_FOUND "No such task",
+    /// No worker has this job.
+    UnknownJobName = "unknown_job_name" NOT_FOUND "No such job",
+    /// No task was ever submitted to this queue.
+    UnknownQueue = "unknown_queue" NOT_FOUND "No such queue",
+    /// The address does not take this method.
+    MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed",
+    /// The task has not ended yet.
+    NotFinished = "not_finished" CONFLICT "The task has not ended",
+    /// The task failed, so there is no result.
+    Failed = "failed" CONFLICT "The task failed",
+    /// The task was cancelled, so there is no result.
+    Cancelled = "cancelled" CONFLICT "The task was cancelled",
+    /// The body or the payload is too large.
+    TooLarge = "too_large" PAYLOAD_TOO_LARGE "Too large",
+    /// The body is not declared as JSON.
+    NotJson = "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON",
+    /// The Host header names another server.
+    Misdirected = "misdirected_request" MISDIRECTED_REQUEST "This is not that host",
+    /// A field is missing, unknown or out of its range.
+    InvalidField = "invalid_field" UNPROCESSABLE_ENTITY "A field is not acceptable",
+    /// No worker has advertised the job lately.
+    UnknownJob = "unknown_job" UNPROCESSABLE_ENTITY "No worker has this job",
+    /// The store is away; nothing was accepted, or nobody knows: send it again.
+    StoreUnavailable = "store_unavailable" SERVICE_UNAVAILABLE "The store is away",
+    /// A defect; the log says more.
+    Internal = "internal" INTERNAL_SERVER_ERROR "Internal error",
+}
+
+/// An error as clients see it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// A URI that names the kind of error.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank#invalid_field")]
+    kind: String,
+    /// The kind, for people.
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    status: u16,
+    /// What happened this time, for people.
+    detail: String,
+    /// The kind, for programs.
+    code: Code,
+    /// Each field that is not acceptable.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct FieldError {
+    /// Where it is in the body, as a JSON Pointer (RFC 6901); for a parameter, its name.
+    #[schema(example = "/priority")]
+    pub(crate) pointer: String,
+    /// What it is and what it must be.
+    #[schema(example = "1001 must be an integer from -1000 to 1000")]
+    pub(crate) detail: String,
+}
+
+impl Problem {
+    pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("about:blank#{}", code.as_str()),
+            title: code.title(),
+            status: code.status().as_u16(),
+            detail: detail.into(),
+            code,
+            errors: Vec::new(),
+        }
+    }
+
+    /// Some fields are not acceptable.
+    pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
+        let named: Vec<_> = errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+        Self { errors, ..Self::of(Code::InvalidField, named.join("; ")) }
+    }
+
+    /// One field is not acceptable.
+    pub(crate) fn field(pointer: &str, detail: impl ToString) -> Self {
+        Self::fields(vec![FieldError { pointer: pointer.into(), detail: detail.to_string() }])
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).expect("plain data becomes JSON");
+        let kind = HeaderValue::from_static("application/problem+json");
+        let mut response = (self.code.status(), [(header::CONTENT_TYPE, kind)], body).into_response();
+        if self.code == Code::StoreUnavailable {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// What the store says is for the log; clients learn whether to come back.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(reason) => {
+                tracing::warn!(reason, "the store is away");
+                Self::of(
+                    Code::StoreUnavailable,
+                    "the store does not answer now; send the request again",
+                )
+            }
+            StoreError::Unfit(reason) => {
+                tracing::error!(reason, "the store is not fit for use");
+                Self::of(Code::StoreUnavailable, "the store is not fit for use; the operator's log says why")
+            }
+            StoreError::Broken(reason) => {
+                tracing::error!(reason, "the store misbehaved");
+                Self::of(Code::Internal, "the log says more")
+            }
+        }
+    }
+}
+
+/// A defect, told to the log and not to the client.
+pub(crate) fn internal(what: &str) -> Response {
+    tracing::error!(what, "internal error");
+    Problem::of(Code::Internal, "the log says more").into_response()
+}

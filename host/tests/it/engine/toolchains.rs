@@ -1,0 +1,32 @@
+//! Components as different tools build them. They run alike.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sentinel_host::engine::{Call, Outcome};
+
+use super::lab::{built, lab, task};
+
+fn greets(file: &Path) {
+    let plugin = lab().engine.admit(file).unwrap_or_else(|error| panic!("{error}"));
+    let call = Call::new(&plugin, task(r#"{"job":"example-task","name":"Ada"}"#, Duration::from_secs(10)));
+    let progress = Arc::clone(&call.progress);
+    let report = lab().run(&plugin, call);
+    assert_eq!(report.outcome, Outcome::Completed(r#"{"greeting":"Hello, Ada!"}"#.into()));
+    assert!(report.log.text.contains("attempt 1 of 3"), "{:?}", report.log);
+    assert_eq!(progress.take_news().map(|news| news.percent), Some(100));
+}
+
+#[test]
+fn a_component_of_plain_cargo_runs() {
+    greets(&built("example_task"));
+}
+
+#[test]
+fn a_component_of_cargo_component_runs() {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    greets(&fixtures.join("example-task.cargo-component.wasm"));
+}

@@ -1,0 +1,180 @@
+//! A worker of its own over a store of its own.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use sentinel_host::worker::{Plugins, Worker, WorkerConfig};
+use sentinel_queue::{
+    Namespace, NewTask, Payload, Policy, Priority, Queue, QueueName, Status, Task, TaskId,
+    lease::Served,
+    store::{Answer, Durability, Reply, Script, Store, embedded::Embedded, redis::Redis},
+};
+use sentinel_testkit::RedisServer;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use crate::engine::lab::{built, lab};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy)]
+pub(crate) enum Home {
+    Redis,
+    Embedded,
+}
+
+pub(crate) struct Rig {
+    pub(crate) queue: Queue,
+    pub(crate) config: WorkerConfig,
+    seen: Arc<Mutex<Vec<TaskId>>>,
+    server: Option<RedisServer>,
+    working: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Rig {
+    /// A store and a worker on it.
+    pub(crate) async fn start(home: Home, slots: u32) -> Self {
+        let mut rig = Self::prepare(home, slots).await;
+        rig.work().await;
+        rig
+    }
+
+    /// A store, and a worker that does not work yet.
+    pub(crate) async fn prepare(home: Home, slots: u32) -> Self {
+        let seen = Arc::default();
+        let (store, server): (Arc<dyn Store>, _) = match home {
+            Home::Redis => {
+                let server = RedisServer::start(&[]);
+                let redis = Redis::new(&server.url()).unwrap();
+                (Arc::new(Watched { store: redis, seen: Arc::clone(&seen) }), Some(server))
+            }
+            Home::Embedded => {
+                let store = Embedded::in_memory();
+                (Arc::new(Watched { store, seen: Arc::clone(&seen) }), None)
+            }
+        };
+        let config = WorkerConfig {
+            slots: NonZeroU32::new(slots).unwrap(),
+            memory_bytes: 4 << 30,
+            served: Served::All,
+            grace: Duration::from_secs(10),
+        };
+        Self { queue: Queue::new(store), config, seen, server, working: None }
+    }
+
+    /// Starts the worker, which has the one job `hostile`.
+    pub(crate) async fn work(&mut self) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(built("hostile"), dir.path().join("hostile.wasm")).unwrap();
+        let plugins = Plugins::load(&lab().engine, &[dir.path().to_owned()]);
+        assert!(plugins.refused().is_empty());
+        let worker = Worker::new(self.queue.clone(), plugins, self.config.clone()).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let handle = tokio::spawn(worker.run(async move { drop(stopped.await) }));
+        self.working = Some((stop, handle));
+    }
+
+    /// Tells the worker to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        let (stop, handle) = self.working.take().unwrap();
+        stop.send(()).unwrap();
+        handle.await.unwrap();
+    }
+
+    pub(crate) async fn submit(&self, task: NewTask) -> TaskId {
+        self.queue.submit(std::slice::from_ref(&task)).await.unwrap();
+        task.id
+    }
+
+    pub(crate) async fn ended(&self, id: TaskId) -> Task {
+        self.until(id, |task| task.state.status().is_final()).await
+    }
+
+    pub(crate) async fn until(&self, id: TaskId, ready: impl Fn(&Task) -> bool) -> Task {
+        let since = Instant::now();
+        loop {
+            if let Ok(Some(task)) = self.queue.get(id).await
+                && ready(&task)
+            {
+                return task;
+            }
+            assert!(since.elapsed() < PATIENCE, "the task {id} did not get there");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until so many tasks are COMPLETED.
+    pub(crate) async fn until_done(&self, count: u64) {
+        let since = Instant::now();
+        loop {
+            let counts = self.queue.counts(&Namespace::default()).await.unwrap();
+            if counts.of(Status::Completed) == count {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "not all tasks completed: {counts:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The tasks in the order in which they were claimed.
+    pub(crate) fn claimed(&self) -> Vec<TaskId> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// How often a task was claimed beyond the claims that were given back or lost.
+    pub(crate) fn claims(&self, id: TaskId) -> usize {
+        self.claimed().iter().filter(|claimed| **claimed == id).count()
+    }
+
+    /// Makes Redis answer nobody for a while.
+    pub(crate) fn pause_store(&self, time: Duration) {
+        let url = self.server.as_ref().expect("a Redis").url();
+        let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+        let millis = u64::try_from(time.as_millis()).unwrap();
+        redis::cmd("CLIENT").arg("PAUSE").arg(millis).arg("ALL").exec(&mut connection).unwrap();
+    }
+}
+
+pub(crate) fn task(payload: &str) -> NewTask {
+    let (payload, job) = Payload::parse(Bytes::from(payload.to_owned())).unwrap();
+    NewTask {
+        id: TaskId::random(),
+        namespace: Namespace::default(),
+        queue: QueueName::default(),
+        priority: Priority::default(),
+        job,
+        payload,
+        policy: Policy::default(),
+    }
+}
+
+/// Notes what is claimed, in order.
+struct Watched<S> {
+    store: S,
+    seen: Arc<Mutex<Vec<TaskId>>>,
+}
+
+impl<S: Store> Store for Watched<S> {
+    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+        Box::pin(async move {
+            let reply = self.store.run(script, args).await?;
+            if script == Script::SettleClaim {
+                let tasks = reply.clone().into_array()?.remove(5).into_array()?;
+                let ids = tasks.chunks(3).map(|task| task[0].clone().into_text().unwrap().parse().unwrap());
+                self.seen.lock().unwrap().extend(ids);
+            }
+            Ok(reply)
+        })
+    }
+
+    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+        self.store.take_marker(keys, timeout)
+    }
+
+    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+        self.store.check()
+    }
+}
