@@ -1,0 +1,47 @@
+//! Is the server there, and can it be used?
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{App, problem::Problem};
+
+/// The server is there.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Alive {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// The server can be used.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ready {
+    /// `ok`.
+    status: &'static str,
+    /// What an accepted task survives: `always` (on disk before it is answered), `everysec`, or
+    /// `none`.
+    #[schema(example = "always")]
+    durability: &'static str,
+}
+
+/// Is the process there?
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "It is.", body = Alive)))]
+pub(crate) async fn alive() -> Json<Alive> {
+    Json(Alive { status: "ok" })
+}
+
+/// Can it be used: does the store answer, and may it hold tasks?
+#[utoipa::path(
+    get, path = "/readyz", tag = "health",
+    responses(
+        (status = 200, description = "It can.", body = Ready),
+        (status = 503, description = "The store is away, or not fit for use.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Problem> {
+    let durability = app.queue.check().await?;
+    app.queue.counts(&app.namespace).await?;
+    Ok(Json(Ready { status: "ok", durability: durability.as_str() }))
+}

@@ -1,0 +1,179 @@
+//! Jobs: what the workers advertise.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use sentinel_queue::{JobName, Queue};
+use serde::Serialize;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+use crate::{
+    App,
+    fields::nearest,
+    problem::{Code, Problem},
+    wire::time,
+    workers::{self, JobLimits, Refusal},
+};
+
+/// How old what is known of the advertised jobs may be.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The jobs that some worker advertised within the last ten minutes, asked at most once a second
+/// however many submits there are.
+pub(crate) struct Advertised {
+    queue: Queue,
+    known: Mutex<Option<(Instant, Arc<[JobName]>)>>,
+}
+
+impl Advertised {
+    pub(crate) fn new(queue: Queue) -> Self {
+        Self { queue, known: Mutex::new(None) }
+    }
+
+    /// Refuses a job that nobody advertises. While nobody advertises anything, every job is
+    /// accepted: its worker may come yet.
+    pub(crate) async fn require(&self, job: &JobName) -> Result<(), Problem> {
+        let jobs = self.jobs(FRESH).await?;
+        if jobs.is_empty() || jobs.contains(job) {
+            return Ok(());
+        }
+        // A worker may have brought it in this second.
+        let jobs = self.jobs(Duration::from_millis(50)).await?;
+        if jobs.contains(job) {
+            return Ok(());
+        }
+        let near = nearest(job.as_str(), jobs.iter().map(JobName::as_str));
+        let hint = near.map_or_else(
+            || format!("there are {}", jobs.iter().map(JobName::as_str).collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean {near:?}?"),
+        );
+        let detail = format!("no worker has had the job {:?} within ten minutes: {hint}", job.as_str());
+        Err(Problem::of(Code::UnknownJob, detail))
+    }
+
+    async fn jobs(&self, fresh: Duration) -> Result<Arc<[JobName]>, Problem> {
+        // Held while the store is asked, so that it is asked once.
+        let mut known = self.known.lock().await;
+        if let Some((at, jobs)) = &*known
+            && at.elapsed() < fresh
+        {
+            return Ok(Arc::clone(jobs));
+        }
+        let jobs: Arc<[JobName]> = self.queue.jobs().await?.into_iter().map(|job| job.name).collect();
+        *known = Some((Instant::now(), Arc::clone(&jobs)));
+        Ok(jobs)
+    }
+}
+
+/// A job.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobView {
+    /// Its name: what a payload's `job` says.
+    name: String,
+    /// SHA-256 of the plugins that live workers run it with: several while one is being replaced.
+    digests: Vec<String>,
+    /// How many live workers run it.
+    workers: usize,
+    /// When it was last advertised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_advertised_at: Option<String>,
+    /// What an attempt may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<JobLimits>,
+}
+
+/// A plugin that workers do not run.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RefusedView {
+    /// The file.
+    file: String,
+    /// Why, and what to do.
+    reason: String,
+    /// How many live workers refused it.
+    workers: usize,
+}
+
+/// All jobs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobList {
+    /// By name.
+    jobs: Vec<JobView>,
+    /// Plugins that workers do not run.
+    refused: Vec<RefusedView>,
+    /// Where the list goes on; null at its end.
+    next_cursor: Option<String>,
+}
+
+/// List the jobs that workers advertised within the last ten minutes.
+#[utoipa::path(
+    get, path = "/v1/jobs", tag = "jobs",
+    responses(
+        (status = 200, description = "The jobs, and the plugins that were refused.", body = JobList),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<JobList>, Problem> {
+    Ok(Json(all(&app).await?))
+}
+
+/// Look at a job.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "The job's name.")),
+    responses(
+        (status = 200, description = "The job.", body = JobView),
+        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get(State(app): State<Arc<App>>, Path(job): Path<String>) -> Result<Json<JobView>, Problem> {
+    let found = all(&app).await?.jobs.into_iter().find(|view| view.name == job);
+    found.map(Json).ok_or_else(|| {
+        let shown: String = job.chars().take(64).collect();
+        Problem::of(Code::UnknownJobName, format!("no worker has had a job {shown:?} within ten minutes"))
+    })
+}
+
+async fn all(app: &App) -> Result<JobList, Problem> {
+    let mut jobs: BTreeMap<String, JobView> = BTreeMap::new();
+    for job in app.queue.jobs().await? {
+        let view = entry(&mut jobs, &job.name.to_string());
+        view.last_advertised_at = Some(time(job.advertised_at));
+    }
+    let mut refused: Vec<RefusedView> = Vec::new();
+    for worker in app.queue.workers().await? {
+        let info = workers::info(&worker);
+        for job in info.jobs {
+            let view = entry(&mut jobs, &job.name);
+            view.workers += 1;
+            view.limits = Some(job.limits);
+            if !view.digests.contains(&job.digest) {
+                view.digests.push(job.digest);
+            }
+        }
+        for Refusal { file, reason } in info.refused {
+            match refused.iter_mut().find(|known| known.file == file && known.reason == reason) {
+                Some(known) => known.workers += 1,
+                None => refused.push(RefusedView { file, reason, workers: 1 }),
+            }
+        }
+    }
+    Ok(JobList { jobs: jobs.into_values().collect(), refused, next_cursor: None })
+}
+
+fn entry<'a>(jobs: &'a mut BTreeMap<String, JobView>, name: &str) -> &'a mut JobView {
+    jobs.entry(name.to_owned()).or_insert_with(|| JobView {
+        name: name.to_owned(),
+        digests: Vec::new(),
+        workers: 0,
+        last_advertised_at: None,
+        limits: None,
+    })
+}

@@ -1,0 +1,39 @@
+//! The OpenAPI document and the routes, which are one declaration.
+
+use std::sync::Arc;
+
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{App, health, jobs, problem::Code, queues, tasks, workers};
+
+/// What the document says besides its routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Sentinel",
+        description = "Runs tasks as sandboxed WebAssembly components. Errors are \
+                       `application/problem+json` with a stable `code`.",
+    ),
+    components(schemas(Code))
+)]
+struct Document;
+
+/// All routes that are documented.
+pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(tasks::submit))
+        .routes(routes!(tasks::stats))
+        .routes(routes!(tasks::create))
+        .routes(routes!(tasks::get))
+        .routes(routes!(tasks::result))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::get))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get))
+        .routes(routes!(workers::list))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+}

@@ -1,0 +1,128 @@
+//! Workers: what each says of itself with every renewal.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use sentinel_queue::{Millis, queue::WorkerInfo};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{App, problem::Problem, wire::time};
+
+/// What a worker says of itself. All of it may be missing: a worker may be of another version.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Info {
+    version: Option<String>,
+    hostname: Option<String>,
+    pid: Option<u32>,
+    started_at_ms: Option<u64>,
+    slots: Option<u64>,
+    busy: Option<u64>,
+    queues: Vec<String>,
+    pub(crate) jobs: Vec<WorkerJob>,
+    pub(crate) refused: Vec<Refusal>,
+}
+
+/// A job that a worker runs.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct WorkerJob {
+    /// Its name.
+    pub(crate) name: String,
+    /// SHA-256 of the plugin.
+    pub(crate) digest: String,
+    /// What an attempt may use.
+    #[serde(default)]
+    pub(crate) limits: JobLimits,
+}
+
+/// What an attempt may use.
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct JobLimits {
+    /// Time, unless the task says another, in milliseconds.
+    timeout_ms: u64,
+    /// Linear memory, summed.
+    memory_bytes: u64,
+}
+
+/// A plugin that a worker does not run.
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Refusal {
+    /// The file.
+    pub(crate) file: String,
+    /// Why, and what to do.
+    pub(crate) reason: String,
+}
+
+/// A worker that is alive.
+#[derive(Serialize, ToSchema)]
+struct WorkerView {
+    /// Its name: new with every process.
+    instance: String,
+    /// Its last sign of life.
+    last_seen_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    /// How many attempts it runs at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<u64>,
+    /// How many it runs now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busy: Option<u64>,
+    /// The queues it serves; empty: all there are.
+    queues: Vec<String>,
+    /// The jobs it runs.
+    jobs: Vec<WorkerJob>,
+    /// The plugins it does not run.
+    refused: Vec<Refusal>,
+}
+
+/// All workers that are alive.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WorkerList {
+    /// By name.
+    workers: Vec<WorkerView>,
+    /// Where the list goes on; null at its end.
+    next_cursor: Option<String>,
+}
+
+/// List the workers that gave a sign of life within three leases.
+#[utoipa::path(
+    get, path = "/v1/workers", tag = "workers",
+    responses(
+        (status = 200, description = "The workers.", body = WorkerList),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<WorkerList>, Problem> {
+    let workers = app.queue.workers().await?.into_iter().map(view).collect();
+    Ok(Json(WorkerList { workers, next_cursor: None }))
+}
+
+pub(crate) fn info(worker: &WorkerInfo) -> Info {
+    serde_json::from_slice(&worker.info).unwrap_or_default()
+}
+
+fn view(worker: WorkerInfo) -> WorkerView {
+    let info = info(&worker);
+    WorkerView {
+        instance: worker.instance,
+        last_seen_at: time(worker.seen_at),
+        version: info.version,
+        hostname: info.hostname,
+        pid: info.pid,
+        started_at: info.started_at_ms.map(|at| time(Millis(at))),
+        slots: info.slots,
+        busy: info.busy,
+        queues: info.queues,
+        jobs: info.jobs,
+        refused: info.refused,
+    }
+}
