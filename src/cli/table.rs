@@ -6,7 +6,7 @@ use serde_json::Value;
 /// Prints a list; each column is a heading and how its cell is made of an item.
 pub(super) fn print(items: &Value, columns: &[(&str, &dyn Fn(&Value) -> String)]) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|(heading, _)| heading.to_uppercase()));
     for item in items.as_array().into_iter().flatten() {
         table.add_row(columns.iter().map(|(_, cell)| cell(item)));

@@ -21,7 +21,7 @@ const START: Duration = Duration::from_secs(60);
 /// Builds, serves, submits, shows.
 pub(crate) fn run() -> Result<()> {
     step("build the jobs (WebAssembly components)", guests::build)?;
-    step("build sentinel (takes minutes the first time)", || shell::run(&mut cargo(&["build", "--locked"])))?;
+    step("build sentinel (takes minutes the first time)", || shell::run(&mut cargo(&["build", "--locked", "--workspace"])))?;
     let data = tempfile::tempdir()?;
     let dev = Dev::start(data.path())?;
     println!("\nsentinel dev serves {} with its embedded store\n", dev.url);

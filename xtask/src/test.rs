@@ -27,7 +27,7 @@ pub(crate) fn run_gate() -> Result<()> {
     step("tests of the guests' code", || run(&mut in_plugins(&["test", "--locked", "--quiet"])))?;
     step("tests", || {
         // The binary first: the end-to-end tests start it.
-        run(&mut cargo(&["build", "--locked"]))?;
+        run(&mut cargo(&["build", "--locked", "--workspace"]))?;
         run(cargo(&["test", "--locked", "--workspace"]).env("SENTINEL_TEST_PLUGINS", guests::built_dir()))
     })
 }
