@@ -1,0 +1,170 @@
+//! Real `sentinel` processes, and how a test talks to them.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sentinel_testkit::{free_port, wait_for};
+use serde_json::Value;
+
+/// A process of ours; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts `sentinel` with arguments, in a directory of its own.
+    pub(crate) fn start(args: &[&str], dir: &Path) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_sentinel"))
+            .args(args)
+            .current_dir(dir)
+            .env("RUST_LOG", "warn")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sentinel starts");
+        Self { child }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM; answers the exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        self.signal(rustix::process::Signal::TERM);
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(30) {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it did not end within 30 s of SIGTERM");
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("it can be signalled");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// An API somewhere on this machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Api {
+    pub(crate) port: u16,
+}
+
+/// An answer: its status, its headers as text, its body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Api {
+    /// One request on a connection of its own; an error if the server is not there.
+    pub(crate) fn request(self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(70)))?;
+        let length = body.map_or(String::new(), |body| {
+            format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
+        });
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}\r\n");
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.unwrap_or_default().as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let split = answer.windows(4).position(|window| window == b"\r\n\r\n");
+        let split = split.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(Answer { status, head, body: answer[split + 4..].to_vec() })
+    }
+
+    pub(crate) fn get(self, path: &str) -> Answer {
+        self.request("GET", path, None).expect("the API answers")
+    }
+
+    pub(crate) fn post(self, path: &str, body: &str) -> Answer {
+        self.request("POST", path, Some(body)).expect("the API answers")
+    }
+
+    /// Submits; answers the task's id.
+    pub(crate) fn submit(self, body: &str) -> String {
+        let answer = self.post("/submit-task", body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["task_id"].as_str().expect("an id").to_owned()
+    }
+
+    pub(crate) fn task(self, id: &str) -> Value {
+        self.get(&format!("/v1/tasks/{id}")).json()
+    }
+
+    /// Waits until the API can be used and so many workers are there.
+    pub(crate) fn wait_until_ready(self, workers: usize) {
+        wait_for("the API and its workers", || {
+            let ready = self.request("GET", "/readyz", None).ok()?;
+            (ready.status == 200 && self.workers() >= workers).then_some(())
+        });
+    }
+
+    fn workers(self) -> usize {
+        self.get("/v1/workers").json()["workers"].as_array().map_or(0, Vec::len)
+    }
+
+    pub(crate) fn count(self, status: &str) -> u64 {
+        self.get("/stats").json()["status_counts"][status].as_u64().expect("a count")
+    }
+}
+
+/// A free address to listen on.
+pub(crate) fn free_address() -> (Api, String) {
+    let port = free_port();
+    (Api { port }, format!("127.0.0.1:{port}"))
+}
+
+/// A plugins directory with the bundled jobs and the hostile one.
+pub(crate) fn plugins(dir: &Path) -> PathBuf {
+    let built = std::env::var_os("SENTINEL_TEST_PLUGINS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm32-wasip2/release"),
+        PathBuf::from,
+    );
+    let plugins = dir.join("plugins");
+    std::fs::create_dir_all(&plugins).expect("a directory");
+    for job in ["example-task", "count-primes", "resize-image", "hostile"] {
+        let file = built.join(format!("{}.wasm", job.replace('-', "_")));
+        std::fs::copy(&file, plugins.join(format!("{job}.wasm")))
+            .unwrap_or_else(|_| panic!("{} is missing: run `cargo xtask plugins`", file.display()));
+    }
+    plugins
+}

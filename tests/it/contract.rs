@@ -1,0 +1,129 @@
+//! What the README and the contract promise of a running `sentinel dev`.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Api, Process, free_address, plugins};
+
+struct Dev {
+    api: Api,
+    process: Process,
+    _dir: tempfile::TempDir,
+}
+
+fn dev() -> Dev {
+    let dir = tempfile::tempdir().unwrap();
+    plugins(dir.path());
+    let (api, address) = free_address();
+    let process = Process::start(&["dev", "--listen", &address], dir.path());
+    api.wait_until_ready(1);
+    Dev { api, process, _dir: dir }
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn the_documented_requests_give_the_documented_shapes_key_for_key() {
+    let mut dev = dev();
+    let answer = dev.api.post("/submit-task", r#"{"payload":{"job":"example-task"},"priority":5}"#);
+    assert_eq!(answer.status, 200);
+    assert_eq!(keys(&answer.json()), ["status", "task_id"]);
+    assert_eq!(answer.json()["status"], "QUEUED");
+    let id = answer.json()["task_id"].as_str().unwrap().to_owned();
+
+    let task = dev.api.get(&format!("/v1/tasks/{id}?wait=30s")).json();
+    assert_eq!(task["status"], "COMPLETED");
+    assert_eq!(task["payload"], json!({"job": "example-task"}));
+    assert_eq!(task["attempt"], 1);
+    for field in ["created_at", "started_at", "finished_at"] {
+        let time = task[field].as_str().unwrap();
+        assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[19] == b'.', "{time}");
+    }
+    assert!(task["usage"]["cpu_ms"].as_f64().unwrap() > 0.0);
+    let result = dev.api.get(&format!("/v1/tasks/{id}/result"));
+    assert_eq!(result.json(), task["result"]);
+
+    let stats = dev.api.get("/stats").json();
+    assert_eq!(keys(&stats), ["queue_size", "status_counts"]);
+    let mut states = keys(&stats["status_counts"]);
+    states.sort_unstable();
+    assert_eq!(states, ["BLOCKED", "CANCELLED", "COMPLETED", "FAILED", "IN_PROGRESS", "QUEUED", "SCHEDULED"]);
+    assert_eq!(stats["status_counts"]["COMPLETED"], 1);
+    assert_eq!(dev.process.terminate(), Some(0));
+}
+
+#[test]
+fn an_image_becomes_a_thumbnail_and_a_bad_one_an_error() {
+    let dev = dev();
+    // One red pixel.
+    let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
+    let id = dev.api.submit(&format!(r#"{{"payload":{{"job":"resize-image","image":"{png}","width":1}}}}"#));
+    let task = dev.api.get(&format!("/v1/tasks/{id}?wait=30s")).json();
+    assert_eq!(task["status"], "COMPLETED", "{task}");
+    assert_eq!(task["result"]["width"], 1);
+
+    let id = dev.api.submit(r#"{"payload":{"job":"resize-image","image":"bm8=","width":1}}"#);
+    let task = dev.api.get(&format!("/v1/tasks/{id}?wait=30s")).json();
+    assert_eq!((&task["status"], &task["error"]["kind"]), (&json!("FAILED"), &json!("permanent")));
+    let answer = dev.api.get(&format!("/v1/tasks/{id}/result"));
+    assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("failed")));
+}
+
+#[test]
+fn a_running_job_shows_its_progress() {
+    let dev = dev();
+    let id = dev.api.submit(r#"{"payload":{"job":"count-primes","limit":3000000000},"timeout":"5m"}"#);
+    let progress = sentinel_testkit::wait_for("progress", || {
+        let task = dev.api.task(&id);
+        task.get("progress").cloned()
+    });
+    assert!(progress["percent"].as_u64().unwrap() <= 100);
+    assert!(progress["message"].is_string());
+}
+
+#[test]
+fn an_unknown_job_is_refused_naming_the_nearest() {
+    let dev = dev();
+    let answer = dev.api.post("/submit-task", r#"{"payload":{"job":"exampel-task"}}"#);
+    assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("unknown_job")));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("example-task"));
+}
+
+#[test]
+fn the_client_commands_do_what_they_say() {
+    let dev = dev();
+    let url = format!("http://127.0.0.1:{}", dev.api.port);
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sentinel"))
+            .args(args)
+            .env("SENTINEL_SERVER", &url)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, _) = run(&["submit", "example-task", r#"{"name":"Ada"}"#, "--priority", "-3", "--wait"]);
+    assert!(code == 0 && out.contains("Ada"), "{out}");
+    let (code, _, err) = run(&["submit", "hostile", r#"{"do":"permanent"}"#, "--wait"]);
+    assert!(code == 1 && err.contains("permanent"), "{err}");
+    let (code, out, _) = run(&["queue", "pause", "default"]);
+    assert!(code == 0 && out.contains("paused"), "{out}");
+    let (_, id, _) = run(&["submit", "example-task"]);
+    let id = id.split_whitespace().next().unwrap().to_owned();
+    let (_, out, _) = run(&["task", "get", &id, "--output", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["status"], "QUEUED");
+    let (_, out, _) = run(&["queue", "list"]);
+    assert!(out.contains("default") && out.contains("yes"), "{out}");
+    run(&["queue", "resume", "default"]);
+    let (code, out, _) = run(&["task", "get", &id, "--wait"]);
+    assert!(code == 0 && out.contains("greeting"), "{out}");
+    let (_, out, _) = run(&["job", "list"]);
+    assert!(out.contains("count-primes") && out.contains("resize-image"), "{out}");
+    let (code, _, err) = run(&["submit", "example-task", "--priority", "1001"]);
+    assert!(code == 1 && err.contains("/priority"), "{err}");
+    let (code, _, err) = run(&["task", "get", "../../stats"]);
+    assert!(code == 1 && err.contains("unknown_task"), "{err}");
+}

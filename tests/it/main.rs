@@ -1,0 +1,5 @@
+//! Sentinel from the outside: real processes, real sockets, a real Redis.
+
+mod cluster;
+mod contract;
+mod crashes;
