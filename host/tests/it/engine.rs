@@ -2,7 +2,7 @@
 
 mod admission;
 mod hostile;
-mod lab;
+pub(crate) mod lab;
 mod limits;
 mod stopping;
 mod toolchains;

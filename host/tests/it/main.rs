@@ -1,3 +1,4 @@
 //! The host's integration tests.
 
 mod engine;
+mod worker;

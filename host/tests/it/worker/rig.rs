@@ -163,7 +163,7 @@ impl<S: Store> Store for Watched<S> {
             let reply = self.store.run(script, args).await?;
             if script == Script::SettleClaim {
                 let tasks = reply.clone().into_array()?.remove(5).into_array()?;
-                let ids = tasks.chunks(3).map(|task| task[0].clone().into_text().unwrap().parse().unwrap());
+                let ids = tasks.chunks(3).map(|task| task[0].clone().into_text().unwrap().parse::<TaskId>().unwrap());
                 self.seen.lock().unwrap().extend(ids);
             }
             Ok(reply)
