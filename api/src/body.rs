@@ -22,12 +22,15 @@ const ARRIVAL: Duration = Duration::from_secs(30);
 /// Reads a body that must be JSON and must not be larger than `limit`.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
     require_json(headers)?;
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
     let arrived = tokio::time::timeout(ARRIVAL, collect(body, limit)).await;
-    arrived.unwrap_or_else(|_| Err(Problem::of(Code::Incomplete, format!("the body took longer than {ARRIVAL:?}"))))
+    arrived.unwrap_or_else(|_| {
+        Err(Problem::of(Code::Incomplete, format!("the body took longer than {ARRIVAL:?}")))
+    })
 }
 
 async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -47,7 +50,10 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::of(Code::TooLarge, format!("the body may have {limit} bytes, of which the payload {MAX_PAYLOAD}"))
+    Problem::of(
+        Code::TooLarge,
+        format!("the body may have {limit} bytes, of which the payload {MAX_PAYLOAD}"),
+    )
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {

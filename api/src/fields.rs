@@ -15,18 +15,18 @@ use crate::{
     problem::{Code, FieldError, Problem},
 };
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Takes a submit's body apart.
 pub(crate) fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Problem> {
-    let mut fields = Fields { left: body::object(body::text(bytes)?)?, at: String::new(), errors: Vec::new() };
-    let payload = match fields.left.remove("payload") {
-        Some(raw) => payload(bytes, raw, &mut fields.errors)?,
-        None => {
-            fields.wrong("payload", "is missing: it must be a JSON object with a string `job`");
-            None
-        }
+    let mut fields =
+        Fields { left: body::object(body::text(bytes)?)?, at: String::new(), errors: Vec::new() };
+    let payload = if let Some(raw) = fields.left.remove("payload") {
+        payload(bytes, raw, &mut fields.errors)?
+    } else {
+        fields.wrong("payload", "is missing: it must be a JSON object with a string `job`");
+        None
     };
     let queue = fields.take("queue", queue).unwrap_or_default();
     let priority = fields.take("priority", priority).unwrap_or_default();
@@ -95,7 +95,10 @@ impl<'a> Fields<'a> {
         for name in std::mem::take(&mut self.left).into_keys() {
             let shown: String = name.chars().take(64).collect();
             let hint = nearest(&shown, known.iter().copied());
-            let hint = hint.map_or_else(|| format!("known are {}", known.join(", ")), |near| format!("did you mean {near:?}?"));
+            let hint = hint.map_or_else(
+                || format!("known are {}", known.join(", ")),
+                |near| format!("did you mean {near:?}?"),
+            );
             self.wrong(&shown, format!("is not a known field: {hint}"));
         }
         self.errors
@@ -110,10 +113,13 @@ fn payload(
     // The payload is a part of the body: no copy.
     match Payload::parse(body.slice_ref(raw.get().as_bytes())) {
         Ok(parsed) => Ok(Some(parsed)),
-        Err(PayloadError::Malformed(reason)) => Err(Problem::of(Code::MalformedJson, format!("the payload: {reason}"))),
+        Err(PayloadError::Malformed(reason)) => {
+            Err(Problem::of(Code::MalformedJson, format!("the payload: {reason}")))
+        }
         Err(error @ PayloadError::TooLarge(_)) => Err(Problem::of(Code::TooLarge, error.to_string())),
         Err(error) => {
-            let pointer = if matches!(error, PayloadError::NotAnObject) { "/payload" } else { "/payload/job" };
+            let pointer =
+                if matches!(error, PayloadError::NotAnObject) { "/payload" } else { "/payload/job" };
             errors.push(FieldError { pointer: pointer.into(), detail: error.to_string() });
             Ok(None)
         }
@@ -136,7 +142,8 @@ fn priority(raw: &RawValue) -> Result<Priority, String> {
 
 fn max_attempts(raw: &RawValue) -> Result<u32, String> {
     let rule = "must be an integer from 1 to 1000";
-    json::<u32>(raw, rule).and_then(|count| if (1..=1000).contains(&count) { Ok(count) } else { Err(rule.into()) })
+    json::<u32>(raw, rule)
+        .and_then(|count| if (1..=1000).contains(&count) { Ok(count) } else { Err(rule.into()) })
 }
 
 /// A duration from `least` to `most`.

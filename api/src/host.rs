@@ -44,10 +44,14 @@ mod tests {
     #[test]
     fn loopback_names_and_allowed_names_are_ours() {
         let allowed = ["queue.example".to_owned()];
-        for ours in ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.9.9.9", "[::1]:8000", "Queue.example:80"] {
+        for ours in
+            ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.9.9.9", "[::1]:8000", "Queue.example:80"]
+        {
             assert!(is_ours(ours, &allowed), "{ours}");
         }
-        for other in ["evil.example", "localhost.evil.example", "10.0.0.1", "[fe80::1]", "", "127.0.0.1.evil.example"] {
+        for other in
+            ["evil.example", "localhost.evil.example", "10.0.0.1", "[fe80::1]", "", "127.0.0.1.evil.example"]
+        {
             assert!(!is_ours(other, &allowed), "{other}");
         }
     }

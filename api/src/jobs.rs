@@ -133,7 +133,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<JobList>, P
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(app): State<Arc<App>>, Path(job): Path<String>) -> Result<Json<JobView>, Problem> {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Path(job): Path<String>,
+) -> Result<Json<JobView>, Problem> {
     let found = all(&app).await?.jobs.into_iter().find(|view| view.name == job);
     found.map(Json).ok_or_else(|| {
         let shown: String = job.chars().take(64).collect();

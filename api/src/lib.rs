@@ -26,8 +26,8 @@ use sentinel_queue::{Namespace, Queue};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-pub use self::{problem::Code, server::serve};
 use self::{jobs::Advertised, problem::Problem};
+pub use self::{problem::Code, server::serve};
 
 /// How the API answers.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! The OpenAPI document and the routes, which are one declaration.
+//! The `OpenAPI` document and the routes, which are one declaration.
 
 use std::sync::Arc;
 

@@ -6,12 +6,15 @@ use axum::{
 };
 use sentinel_queue::store::StoreError;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident = $word:literal $status:ident $title:literal),* $(,)?) => {
         /// What kind of error it is. Codes are stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $word)] $code),*
         }
@@ -79,6 +82,18 @@ codes! {
     Internal = "internal" INTERNAL_SERVER_ERROR "Internal error",
 }
 
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("What kind of error it is. Codes are stable."))
+            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
+            .into()
+    }
+}
+
+impl ToSchema for Code {}
+
 /// An error as clients see it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -125,12 +140,13 @@ impl Problem {
 
     /// Some fields are not acceptable.
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
-        let named: Vec<_> = errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+        let named: Vec<_> =
+            errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
         Self { errors, ..Self::of(Code::InvalidField, named.join("; ")) }
     }
 
     /// One field is not acceptable.
-    pub(crate) fn field(pointer: &str, detail: impl ToString) -> Self {
+    pub(crate) fn field(pointer: &str, detail: &impl ToString) -> Self {
         Self::fields(vec![FieldError { pointer: pointer.into(), detail: detail.to_string() }])
     }
 }
@@ -153,10 +169,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Unavailable(reason) => {
                 tracing::warn!(reason, "the store is away");
-                Self::of(
-                    Code::StoreUnavailable,
-                    "the store does not answer now; send the request again",
-                )
+                Self::of(Code::StoreUnavailable, "the store does not answer now; send the request again")
             }
             StoreError::Unfit(reason) => {
                 tracing::error!(reason, "the store is not fit for use");

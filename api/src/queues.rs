@@ -54,7 +54,9 @@ pub(crate) async fn get(
     let name = parse(&queue)?;
     let mut queues = app.queue.queues(&app.namespace).await?.into_iter();
     let found = queues.find(|queue| queue.name == name).map(|queue| Json(queue.into()));
-    found.ok_or_else(|| Problem::of(Code::UnknownQueue, format!("no task was ever submitted to a queue {name}")))
+    found.ok_or_else(|| {
+        Problem::of(Code::UnknownQueue, format!("no task was ever submitted to a queue {name}"))
+    })
 }
 
 /// Pause a queue: it accepts tasks and hands out none.
@@ -94,5 +96,5 @@ pub(crate) async fn resume(
 }
 
 fn parse(queue: &str) -> Result<QueueName, Problem> {
-    queue.parse().map_err(|error| Problem::field("queue", error))
+    queue.parse().map_err(|error| Problem::field("queue", &error))
 }

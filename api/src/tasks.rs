@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The longest that a client may wait for a task in one request.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// While a client waits, its task is looked at this often, ever less.
 const LOOK: Duration = Duration::from_millis(25);
@@ -118,11 +118,11 @@ pub(crate) async fn get(
     reading: Result<Query<Reading>, axum::extract::rejection::QueryRejection>,
     closing: Option<Extension<Closing>>,
 ) -> Result<Json<TaskView>, Problem> {
-    let Query(reading) = reading.map_err(|error| Problem::field("wait", error.body_text()))?;
+    let Query(reading) = reading.map_err(|error| Problem::field("wait", &error.body_text()))?;
     let wait = match &reading.wait {
         None => Duration::ZERO,
         Some(text) => fields::span_of(text, Duration::ZERO, LONGEST_WAIT)
-            .map_err(|rule| Problem::field("wait", rule))?,
+            .map_err(|rule| Problem::field("wait", &rule))?,
     };
     let until = Instant::now() + wait;
     let mut pause = LOOK;
@@ -155,9 +155,10 @@ pub(crate) async fn result(State(app): State<Arc<App>>, Path(id): Path<String>) 
         TaskState::Completed { result, .. } => {
             Ok(([(header::CONTENT_TYPE, "application/json")], result).into_response())
         }
-        TaskState::Failed { error, .. } => {
-            Err(Problem::of(Code::Failed, format!("the task is FAILED: {}: {}", error.kind, error.report.message)))
-        }
+        TaskState::Failed { error, .. } => Err(Problem::of(
+            Code::Failed,
+            format!("the task is FAILED: {}: {}", error.kind, error.report.message),
+        )),
         TaskState::Cancelled { .. } => Err(Problem::of(Code::Cancelled, "the task is CANCELLED")),
         _ => Err(Problem::of(Code::NotFinished, format!("the task is {status}"))),
     }
@@ -172,4 +173,3 @@ async fn find(app: &App, id: &str) -> Result<Task, Problem> {
     let id: TaskId = id.parse().map_err(|_| unknown())?;
     app.queue.get(id).await?.ok_or_else(unknown)
 }
-

@@ -92,7 +92,7 @@ pub(crate) struct TaskView {
     queue: String,
     /// -1000 to 1000, higher first.
     priority: i32,
-    /// QUEUED, SCHEDULED, BLOCKED, IN_PROGRESS, COMPLETED, FAILED or CANCELLED.
+    /// `QUEUED`, `SCHEDULED`, `BLOCKED`, `IN_PROGRESS`, `COMPLETED`, `FAILED` or `CANCELLED`.
     #[schema(value_type = String, example = "COMPLETED")]
     status: Status,
     /// As submitted, byte for byte.

@@ -130,17 +130,6 @@ impl Shared {
         self.lease_ms.store(millis.max(1), Ordering::Relaxed);
     }
 
-    /// How long ago the store noted something, by this machine's clock.
-    fn since(&self, then: Millis) -> Duration {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(Duration::from_millis(then.0))
-    }
-
-    /// A number in 0..1.
-    fn chance(&self) -> f64 {
-        sentinel_queue::queue::chance()
-    }
-
     /// What the worker says of itself with each renewal.
     fn info(&self) -> Bytes {
         let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -209,6 +198,12 @@ fn guests_runtime() -> std::io::Result<Runtime> {
         .global_queue_interval(1)
         .enable_all()
         .build()
+}
+
+/// How long ago the store noted something, by this machine's clock.
+fn since(then: Millis) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(then.0))
 }
 
 fn hostname() -> String {

@@ -100,6 +100,10 @@ impl Queue {
     }
 
     /// Accepts tasks, all or none. Answers when each was accepted, after the store has them.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`MAX_BATCH`].
     pub async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Millis>, StoreError> {
         assert!(tasks.len() <= MAX_BATCH, "a submit holds at most {MAX_BATCH} tasks");
         if tasks.is_empty() {

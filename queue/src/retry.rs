@@ -35,7 +35,7 @@ impl Default for Backoff {
         Self {
             kind: BackoffKind::Exponential,
             base: Duration::from_secs(1),
-            max: Duration::from_secs(600),
+            max: Duration::from_mins(10),
             jitter: true,
         }
     }

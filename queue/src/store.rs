@@ -24,14 +24,14 @@ pub trait Store: Send + Sync + 'static {
     /// store is configured to make them.
     ///
     /// `Unavailable` leaves open whether it ran; the same call may be sent again.
-    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply>;
+    fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply>;
 
     /// Takes one marker from the first of `keys` (sorted sets) that holds one, waiting up to
     /// `timeout` for it. `false` when the time ran out.
-    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool>;
+    fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool>;
 
     /// Checks that the store can be used, and says how durable its answers are.
-    fn check<'a>(&'a self) -> Answer<'a, Durability>;
+    fn check(&self) -> Answer<'_, Durability>;
 }
 
 /// What a store's answer to a write is worth.

@@ -101,6 +101,7 @@ fn spawn(port: u16, dir: &Path, args: &[String]) -> Option<Child> {
         std::thread::sleep(Duration::from_millis(5));
     }
     drop(child.kill());
+    drop(child.wait());
     None
 }
 

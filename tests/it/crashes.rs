@@ -65,7 +65,9 @@ fn workers_that_are_killed_again_and_again_lose_nothing() {
     assert_eq!(watch.settled(), TASKS as u64, "none was settled twice");
     let run_again = ids.iter().filter(|id| api.task(id)["attempt"].as_u64() > Some(1)).count();
     assert!(run_again > 0);
-    println!("{with_leases} kills with leases held; {run_again} tasks ran again; they waited (s): {waits:.1?}");
+    println!(
+        "{with_leases} kills with leases held; {run_again} tasks ran again; they waited (s): {waits:.1?}"
+    );
     let longest = waits.iter().copied().fold(0.0, f64::max);
     assert!(longest <= 12.0, "a lost task waited {longest:.1} s");
     for worker in &mut workers {

@@ -14,7 +14,7 @@ const WORKERS: usize = 3;
 const TASKS: usize = 24;
 
 /// A lost lease ends after ten seconds; what was lost is run again after that.
-const ALL_DONE: Duration = Duration::from_secs(180);
+const ALL_DONE: Duration = Duration::from_mins(3);
 
 /// Builds, starts, submits, kills, checks; takes everything down again.
 pub(crate) fn run() -> Result<()> {

@@ -16,12 +16,14 @@ use crate::{
 };
 
 /// How long a server may take to come up: its plugins are compiled first.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Builds, serves, submits, shows.
 pub(crate) fn run() -> Result<()> {
     step("build the jobs (WebAssembly components)", guests::build)?;
-    step("build sentinel (takes minutes the first time)", || shell::run(&mut cargo(&["build", "--locked", "--workspace"])))?;
+    step("build sentinel (takes minutes the first time)", || {
+        shell::run(&mut cargo(&["build", "--locked", "--workspace"]))
+    })?;
     let data = tempfile::tempdir()?;
     let dev = Dev::start(data.path())?;
     println!("\nsentinel dev serves {} with its embedded store\n", dev.url);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use sentinel_queue::lease::Claimed;
+use sentinel_queue::{lease::Claimed, queue::chance};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     leases::Lease,
     memory::TopUp,
     settle::{self, Done},
+    since,
     turns::Ended,
 };
 use crate::engine::{Call, Failure, Fault, GuestTask, Interrupt, Log, Outcome, Plugin, Report, Usage};
@@ -35,8 +36,8 @@ pub(super) fn start(
 
     let Some(plugin) = shared.plugins.get(&task.definition.job) else {
         hold(Interrupt::new(), Arc::default());
-        let waited = shared.since(task.definition.created_at);
-        return tell(Done::Settle(settle::unknown_job(&task, waited)), false);
+        let waited = since(task.definition.created_at);
+        return tell(Done::Settle(Box::new(settle::unknown_job(&task, waited))), false);
     };
     let call = Call::new(&plugin, guest_task(&task, &plugin));
     hold(call.interrupt.clone(), Arc::clone(&call.progress));
@@ -87,7 +88,7 @@ async fn attend(
         tracing::warn!(task = %task.definition.id, reason, "no room for a guest: its task is given back");
     }
     let digest = plugin.digest().to_string();
-    (settle::judge(task, digest, report, shared.chance()), pressure)
+    (settle::judge(task, digest, report, chance()), pressure)
 }
 
 /// A defect of ours; it counts as a failure, so that a task that causes it each time has an end.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sentinel_queue::{lease::MAX_CALL, store::StoreError};
+use sentinel_queue::{lease::MAX_CALL, queue::chance, store::StoreError};
 
 use super::Shared;
 
@@ -33,7 +33,7 @@ pub(super) async fn beat(shared: Arc<Shared>) {
                 }
                 outcome => {
                     // Soon again, with jitter: many workers may be waiting for the same store.
-                    next = Instant::now() + lease.mul_f64(0.02 + 0.03 * shared.chance());
+                    next = Instant::now() + lease.mul_f64(0.02 + 0.03 * chance());
                     if !away {
                         away = true;
                         let reason = match outcome {

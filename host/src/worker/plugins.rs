@@ -43,7 +43,7 @@ impl Plugins {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(dir = %dir.display(), %error, "a plugins directory is not readable")
+                    tracing::warn!(dir = %dir.display(), %error, "a plugins directory is not readable");
                 }
             }
         }
@@ -55,7 +55,7 @@ impl Plugins {
             Ok(plugin) => {
                 tracing::info!(
                     job = %plugin.name(), digest = %plugin.digest(), cached = plugin.from_cache(),
-                    ms = plugin.compile_time().as_secs_f64() * 1000.0, "plugin admitted"
+                    compiled_in = ?plugin.compile_time(), "plugin admitted"
                 );
                 // The engine's rule for names is the queue's.
                 if let Ok(name) = plugin.name().as_str().parse() {

@@ -13,15 +13,15 @@ use sentinel_queue::{
 use crate::engine::{Clock, Fault, Outcome, Report};
 
 /// How long a task may wait for a worker that has its job.
-const UNKNOWN_JOB_PATIENCE: Duration = Duration::from_secs(600);
+const UNKNOWN_JOB_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The longest wait that a job may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// What the store is told of an attempt.
 pub(super) enum Done {
     /// It ended.
-    Settle(Settlement),
+    Settle(Box<Settlement>),
     /// It was stopped through no fault of its own: the task is given back.
     Release,
     /// The store knows already: there is nothing to tell.
@@ -58,7 +58,7 @@ pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64)
         transfer_bytes: report.usage.transfer_bytes,
     };
     let report_kept = AttemptReport { usage, plugin_digest: Some(digest), error: ErrorReport::default() };
-    Done::Settle(settlement(task, verdict, report_kept, report.log.text.into()))
+    Done::Settle(Box::new(settlement(task, verdict, report_kept, report.log.text.into())))
 }
 
 /// Judges a task whose job this worker does not have.
@@ -70,7 +70,7 @@ pub(super) fn unknown_job(task: &Claimed, waited: Duration) -> Settlement {
         Verdict::Fail(error)
     } else {
         // Waiting as long again as it has waited doubles the wait each time.
-        let wait = waited.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        let wait = waited.clamp(Duration::from_secs(1), Duration::from_mins(1));
         Verdict::Postpone(error, wait)
     };
     settlement(task, verdict, AttemptReport::default(), Bytes::new())

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use sentinel_queue::{
     TaskId,
     lease::{Claimed, MAX_CALL, Settlement, Token, Turn, TurnAnswer},
+    queue::chance,
     store::StoreError,
 };
 use tokio::{
@@ -140,7 +141,7 @@ impl Turns {
     fn note(&mut self, ended: Ended) {
         self.pressed_until = ended.pressure.then(|| Instant::now() + PRESSURE);
         match ended.done {
-            Done::Settle(settlement) => self.settlements.push_back(settlement),
+            Done::Settle(settlement) => self.settlements.push_back(*settlement),
             Done::Release => self.releases.push((ended.id, ended.token)),
             Done::Forget => self.shared.leases.remove(ended.id),
         }
@@ -241,7 +242,7 @@ impl Turns {
                     }
                 }
             }
-            tokio::time::sleep(wait.mul_f64(0.5 + shared.chance() / 2.0)).await;
+            tokio::time::sleep(wait.mul_f64(0.5 + chance() / 2.0)).await;
             wait = (wait * 2).min(Duration::from_secs(1));
         }
     }
@@ -268,7 +269,7 @@ impl Turns {
                     Ok(true) if self.slots.available_permits() == 0 => self.pass_on().await,
                     Ok(_) => self.hungry = true,
                     Err(_) => {
-                        tokio::time::sleep(Duration::from_millis(100).mul_f64(0.5 + self.shared.chance())).await;
+                        tokio::time::sleep(Duration::from_millis(100).mul_f64(0.5 + chance())).await;
                         self.hungry = true;
                     }
                 }
@@ -281,7 +282,7 @@ impl Turns {
     }
 
     fn wait_for_work(&self) -> JoinHandle<Result<bool, StoreError>> {
-        let poll = POLL.mul_f64(0.75 + self.shared.chance() / 2.0);
+        let poll = POLL.mul_f64(0.75 + chance() / 2.0);
         let due = self.next_due.map_or(poll, |due| due.saturating_duration_since(Instant::now()));
         let queue = self.shared.queue.clone();
         let asked = self.asked.clone();

@@ -122,14 +122,14 @@ fn eval(command: &str, script: &str, args: &[Bytes]) -> redis::Cmd {
 }
 
 impl Store for Redis {
-    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+    fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
             let value = self.call(script, &args).await.map_err(|error| trouble(script.name(), &error))?;
             reply(value).map_err(|error| trouble(script.name(), &error))
         })
     }
 
-    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+    fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         Box::pin(async move {
             let mut command = redis::cmd("BZPOPMIN");
             for key in &keys {
@@ -142,7 +142,7 @@ impl Store for Redis {
         })
     }
 
-    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+    fn check(&self) -> Answer<'_, Durability> {
         Box::pin(async move {
             let info = self.info().await.map_err(|error| trouble("INFO", &error))?;
             let field = |name: &str| info.get(name).map(String::as_str).unwrap_or_default();
@@ -163,14 +163,16 @@ impl Store for Redis {
             if field("aof_enabled") != "1" {
                 return Ok(Durability::None);
             }
-            // A user that may not read the configuration gets the weaker promise.
-            match self.setting("appendfsync").await {
-                Ok(Some(when)) if when == "always" => Ok(Durability::Always),
-                Ok(Some(when)) if when == "no" => Ok(Durability::None),
-                Ok(_) => Ok(Durability::EverySecond),
-                Err(error) if error.is_io_error() => Err(trouble("CONFIG", &error)),
-                Err(_) => Ok(Durability::EverySecond),
-            }
+            let appendfsync = match self.setting("appendfsync").await {
+                Err(error) if error.is_io_error() => return Err(trouble("CONFIG", &error)),
+                // A user that may not read the configuration gets the weaker promise.
+                setting => setting.ok().flatten(),
+            };
+            Ok(match appendfsync.as_deref() {
+                Some("always") => Durability::Always,
+                Some("no") => Durability::None,
+                _ => Durability::EverySecond,
+            })
         })
     }
 }

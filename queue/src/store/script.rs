@@ -96,12 +96,11 @@ fn assemble(file: &'static str) -> String {
     let (shebang, rest) = file.split_once('\n').expect("a script has a `#!lua` line");
     let mut source = format!("{shebang}\n");
     for line in rest.lines() {
-        match line.strip_prefix(USE) {
-            Some(names) => names.split(' ').for_each(|name| source.push_str(library(name))),
-            None => {
-                source.push_str(line);
-                source.push('\n');
-            }
+        if let Some(names) = line.strip_prefix(USE) {
+            names.split(' ').for_each(|name| source.push_str(library(name)));
+        } else {
+            source.push_str(line);
+            source.push('\n');
         }
     }
     source

@@ -127,7 +127,7 @@ pub(crate) fn job(name: &str) -> JobName {
 struct Twice<S>(S);
 
 impl<S: Store> Store for Twice<S> {
-    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+    fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
             let first = self.0.run(script, args.clone()).await?;
             // These take the next slice each time.
@@ -140,11 +140,11 @@ impl<S: Store> Store for Twice<S> {
         })
     }
 
-    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+    fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         self.0.take_marker(keys, timeout)
     }
 
-    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+    fn check(&self) -> Answer<'_, Durability> {
         self.0.check()
     }
 }

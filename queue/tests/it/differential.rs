@@ -40,7 +40,7 @@ enum Step {
     Wake { queue: u8 },
     Look { pick: usize },
     Advance { millis: u64 },
-    StepBack { millis: u64 },
+    TurnBack { millis: u64 },
     Reopen,
 }
 
@@ -72,7 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8).prop_map(|queue| Step::Wake { queue }),
         3 => any::<usize>().prop_map(|pick| Step::Look { pick }),
         5 => prop_oneof![0..50_u64, 0..12_000_u64, Just(3_700_000)].prop_map(|millis| Step::Advance { millis }),
-        1 => (0..60_000_u64).prop_map(|millis| Step::StepBack { millis }),
+        1 => (0..60_000_u64).prop_map(|millis| Step::TurnBack { millis }),
         1 => Just(Step::Reopen),
     ]
 }
@@ -141,7 +141,7 @@ impl World {
             }
             Step::Look { pick } => self.look(pick).await,
             Step::Advance { millis } => drop(self.clock.fetch_add(millis, Ordering::Relaxed)),
-            Step::StepBack { millis } => drop(self.clock.fetch_sub(millis, Ordering::Relaxed)),
+            Step::TurnBack { millis } => drop(self.clock.fetch_sub(millis, Ordering::Relaxed)),
             Step::Reopen => {
                 self.queue.reopen().await.unwrap();
                 let held = self.workers.iter_mut().flat_map(|(_, _, held)| held.drain(..));
@@ -236,7 +236,7 @@ struct Both {
 }
 
 impl Store for Both {
-    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+    fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
             let ours = self.embedded.run(script, args.clone()).await?;
             let theirs = self.redis.run(script, args).await?;
@@ -245,7 +245,7 @@ impl Store for Both {
         })
     }
 
-    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+    fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         Box::pin(async move {
             let ours = self.embedded.take_marker(keys.clone(), timeout).await?;
             assert_eq!(ours, self.redis.take_marker(keys, timeout).await?);
@@ -253,7 +253,7 @@ impl Store for Both {
         })
     }
 
-    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+    fn check(&self) -> Answer<'_, Durability> {
         self.redis.check()
     }
 }

@@ -158,23 +158,25 @@ struct Watched<S> {
 }
 
 impl<S: Store> Store for Watched<S> {
-    fn run<'a>(&'a self, script: Script, args: Vec<Bytes>) -> Answer<'a, Reply> {
+    fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
             let reply = self.store.run(script, args).await?;
             if script == Script::SettleClaim {
                 let tasks = reply.clone().into_array()?.remove(5).into_array()?;
-                let ids = tasks.chunks(3).map(|task| task[0].clone().into_text().unwrap().parse::<TaskId>().unwrap());
+                let ids = tasks
+                    .chunks(3)
+                    .map(|task| task[0].clone().into_text().unwrap().parse::<TaskId>().unwrap());
                 self.seen.lock().unwrap().extend(ids);
             }
             Ok(reply)
         })
     }
 
-    fn take_marker<'a>(&'a self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'a, bool> {
+    fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         self.store.take_marker(keys, timeout)
     }
 
-    fn check<'a>(&'a self) -> Answer<'a, Durability> {
+    fn check(&self) -> Answer<'_, Durability> {
         self.store.check()
     }
 }

@@ -1,0 +1,263 @@
+//! Bad input: a clear error, and nothing is lost or done. Numbers are those of the catalogue of
+//! cases.
+
+use axum::{
+    body::Body,
+    http::{Method, StatusCode, header},
+};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::client::{Client, request};
+
+/// Sends each body to both submit routes and expects the same error of both.
+async fn refused(bodies: &[String], status: u16, code: &str) {
+    let client = Client::new();
+    for body in bodies {
+        for path in ["/submit-task", "/v1/tasks"] {
+            let answer = client.post(path, body.clone()).await;
+            let shown: String = body.chars().take(80).collect();
+            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{shown}");
+        }
+    }
+    assert_eq!(client.get("/stats").await.json()["queue_size"], 0, "nothing was accepted");
+}
+
+fn texts(bodies: &[&str]) -> Vec<String> {
+    bodies.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn case_2_a_body_over_the_limit_is_413_with_and_without_a_declared_length() {
+    let large = format!(r#"{{"payload":{{"job":"a","x":"{}"}}}}"#, "x".repeat(2 * 1024 * 1024));
+    refused(std::slice::from_ref(&large), 413, "too_large").await;
+    // A payload one byte too large, in a body that is not.
+    let frame = r#"{"job":"a","x":""}"#.len();
+    let payload =
+        |bytes: usize| format!(r#"{{"payload":{{"job":"a","x":"{}"}}}}"#, "x".repeat(bytes - frame));
+    refused(&[payload(1024 * 1024 + 1)], 413, "too_large").await;
+    let client = Client::new();
+    assert_eq!(client.post("/submit-task", payload(1024 * 1024)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn case_3_what_is_not_acceptable_json_is_400() {
+    let deep = |depth: usize| {
+        format!(r#"{{"payload":{{"job":"a","x":{}{}}}}}"#, "[".repeat(depth), "]".repeat(depth))
+    };
+    let mut bodies = texts(&[
+        "",
+        "{",
+        "nonsense",
+        r#"{"payload":{"job":"a"}} x"#,
+        r#"{"payload":{"job":"a","job":"b"}}"#,
+        r#"{"payload":{"job":"a","x":{"k":1,"k":2}}}"#,
+        r#"{"payload":{"job":"a"},"payload":{"job":"b"}}"#,
+        r#"{"payload":{"job":"a"},"priority":1,"priority":2}"#,
+        "[]",
+        "5",
+        "null",
+    ]);
+    bodies.extend([deep(200), deep(100_000)]);
+    refused(&bodies, 400, "malformed_json").await;
+
+    let client = Client::new();
+    let answer = client
+        .post("/submit-task", Bytes::from_static(b"{\"payload\":{\"job\":\"a\",\"x\":\"\xff\"}}"))
+        .await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "malformed_json"));
+    assert_eq!(client.post("/submit-task", deep(127)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn case_4_unusual_values_come_back_byte_for_byte() {
+    let client = Client::new();
+    for payload in [
+        r#"{"job":"a","n":9007199254740993,"m":123456789012345678,"x":1e308,"y":-0.0,"z":1E2}"#,
+        r#"{"job":"a","e":[],"o":{},"s":"\u0000\u001b[31m","u":"😀","w":  [ 1 , 2 ]}"#,
+    ] {
+        let id = client.submit(&format!(r#"{{"payload":{payload}}}"#)).await;
+        let body = client.get(&format!("/v1/tasks/{id}")).await.body;
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(body.contains(payload), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn case_5_a_bad_job_name_is_422() {
+    let mut bodies: Vec<_> = ["../x", "%2e%2e", "/etc/passwd", "", "a b", "A", "é", "<script>"]
+        .map(|job| format!(r#"{{"payload":{{"job":"{job}"}}}}"#))
+        .to_vec();
+    bodies.push(format!(r#"{{"payload":{{"job":"{}"}}}}"#, "x".repeat(10_000)));
+    bodies.extend(texts(&[
+        r#"{"payload":{}}"#,
+        r#"{"payload":{"job":5}}"#,
+        r#"{"payload":[]}"#,
+        r#"{"payload":"a"}"#,
+        "{}",
+    ]));
+    refused(&bodies, 422, "invalid_field").await;
+}
+
+#[tokio::test]
+async fn case_6_a_value_out_of_its_range_is_422_and_named() {
+    let client = Client::new();
+    for (field, value) in [
+        ("priority", "1001"),
+        ("priority", "-1001"),
+        ("priority", "1.5"),
+        ("priority", "\"5\""),
+        ("priority", "null"),
+        ("priority", "1e999999"),
+        ("timeout", "\"-1s\""),
+        ("timeout", "\"25h\""),
+        ("timeout", "\"0ms\""),
+        ("timeout", "30"),
+        ("max_attempts", "0"),
+        ("max_attempts", "1001"),
+        ("max_attempts", "-1"),
+        ("queue", "\"a b\""),
+        ("queue", "null"),
+        ("backoff", "5"),
+        ("backoff/kind", r#"{"kind":"soon"}"#),
+        ("backoff/base", r#"{"base":"99d"}"#),
+        ("backoff/jitter", r#"{"jitter":"yes"}"#),
+    ] {
+        let name = field.split('/').next().unwrap();
+        let body = format!(r#"{{"payload":{{"job":"a"}},"{name}":{value}}}"#);
+        let answer = client.post("/submit-task", body).await;
+        assert_eq!(answer.code(), "invalid_field", "{field}: {value}");
+        assert_eq!(answer.pointers(), [format!("/{field}")], "{value}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_told_at_once() {
+    let client = Client::new();
+    let body = r#"{"payload":{"job":"a b"},"priority":"5","timeout":"x","colour":1,"backoff":{"bass":"1s"}}"#;
+    let answer = client.post("/submit-task", body).await;
+    assert_eq!(answer.pointers(), ["/payload/job", "/priority", "/timeout", "/backoff/bass", "/colour"]);
+}
+
+#[tokio::test]
+async fn case_7_an_unknown_field_is_422_with_a_hint_and_inside_the_payload_anything_goes() {
+    let client = Client::new();
+    let answer = client.post("/submit-task", r#"{"payload":{"job":"a"},"prioritty":5}"#).await;
+    assert_eq!(answer.pointers(), ["/prioritty"]);
+    assert!(answer.json()["errors"][0]["detail"].as_str().unwrap().contains("\"priority\""));
+    client.submit(r#"{"payload":{"job":"a","prioritty":5}}"#).await;
+}
+
+#[tokio::test]
+async fn case_8_a_body_that_is_not_declared_as_json_is_415() {
+    let client = Client::new();
+    for kind in
+        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonp")]
+    {
+        let mut sent = request(Method::POST, "/submit-task");
+        if let Some(kind) = kind {
+            sent = sent.header(header::CONTENT_TYPE, kind);
+        }
+        let answer = client.send(sent.body(Body::from(r#"{"payload":{"job":"a"}}"#)).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (415, "unsupported_media_type"));
+    }
+    let sent =
+        request(Method::POST, "/submit-task").header(header::CONTENT_TYPE, "application/json; charset=utf-8");
+    let answer = client.send(sent.body(Body::from(r#"{"payload":{"job":"a"}}"#)).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn case_10_a_job_that_no_worker_has_is_refused_once_workers_have_told_theirs() {
+    let client = Client::new();
+    client.submit(r#"{"payload":{"job":"exampel-task"}}"#).await;
+    client.advertise(&["example-task", "resize-image"]).await;
+    // What was known before may be a second old.
+    let answer = loop {
+        let answer = client.post("/submit-task", r#"{"payload":{"job":"exampel-task"}}"#).await;
+        if answer.status != StatusCode::OK {
+            break answer;
+        }
+    };
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "unknown_job"));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("\"example-task\""));
+    client.submit(r#"{"payload":{"job":"resize-image"}}"#).await;
+}
+
+#[tokio::test]
+async fn case_13_a_wait_that_is_no_duration_is_422() {
+    let client = Client::new();
+    let id = client.submit(r#"{"payload":{"job":"a"}}"#).await;
+    for wait in ["", "30", "-1s", "61s", "9999999999999999999s", "%00", "a"] {
+        let answer = client.get(&format!("/v1/tasks/{id}?wait={wait}")).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "invalid_field"), "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_a_wrong_method_405() {
+    let client = Client::new();
+    for (path, code) in [
+        ("/v1/tasks/00000000-0000-7000-8000-000000000000", "unknown_task"),
+        ("/v1/tasks/not-an-id", "unknown_task"),
+        ("/v1/tasks/not-an-id/result", "unknown_task"),
+        ("/v1/queues/nobody", "unknown_queue"),
+        ("/v1/jobs/nobody", "unknown_job_name"),
+        ("/nowhere", "not_found"),
+        ("/v1/tasks/../../etc/passwd", "not_found"),
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, code), "{path}");
+    }
+    assert_eq!(client.get("/v1/queues/a%20b").await.code(), "invalid_field");
+    let answer = client.get("/submit-task").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (405, "method_not_allowed"));
+    assert_eq!(answer.headers[header::ALLOW], "POST");
+}
+
+#[tokio::test]
+async fn a_result_before_its_time_or_of_a_failure_is_409() {
+    use sentinel_queue::{
+        ErrorKind,
+        lease::Verdict,
+        task::{ErrorReport, TaskError},
+    };
+    let client = Client::new();
+    let id = client.submit(r#"{"payload":{"job":"a"}}"#).await;
+    let path = format!("/v1/tasks/{id}/result");
+    let early = client.get(&path).await;
+    assert_eq!((early.status.as_u16(), early.code().as_str()), (409, "not_finished"));
+    let report = ErrorReport { message: "no".into(), ..ErrorReport::default() };
+    client.run(Verdict::Fail(TaskError { kind: ErrorKind::Permanent, report })).await;
+    let failed = client.get(&path).await;
+    assert_eq!((failed.status.as_u16(), failed.code().as_str()), (409, "failed"));
+}
+
+#[tokio::test]
+async fn a_request_that_names_another_host_is_421() {
+    let client = Client::new();
+    for host in ["evil.example", "10.0.0.1:8000", "localhost.evil.example"] {
+        let sent = axum::http::Request::get("/stats").header(header::HOST, host).body(Body::empty()).unwrap();
+        let answer = client.send(sent).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (421, "misdirected_request"), "{host}");
+    }
+    let nameless = axum::http::Request::get("/stats").body(Body::empty()).unwrap();
+    assert_eq!(client.send(nameless).await.status.as_u16(), 421);
+}
+
+/// Case 13 of "Faults": a store that is away makes 503 with Retry-After, and nothing else.
+#[tokio::test]
+async fn a_store_that_is_away_is_503_with_retry_after() {
+    use sentinel_queue::{Queue, store::redis::Redis};
+    let nobody = format!("redis://127.0.0.1:{}", sentinel_testkit::free_port());
+    let queue = Queue::new(std::sync::Arc::new(Redis::new(&nobody).unwrap()));
+    let router = sentinel_api::router(queue.clone(), sentinel_api::ApiConfig::default());
+    let client = Client { router, queue };
+    for path in ["/stats", "/readyz"] {
+        let answer = client.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store_unavailable"));
+        assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+        assert_eq!(answer.json()["errors"], Value::Null);
+    }
+    assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
+}

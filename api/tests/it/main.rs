@@ -1,0 +1,7 @@
+//! The API over a real store, driven as clients drive it.
+
+mod bad_input;
+mod client;
+mod document;
+mod reading;
+mod wire;
