@@ -150,7 +150,7 @@ impl Cli {
 
 impl From<ClientArgs> for Client {
     fn from(args: ClientArgs) -> Self {
-        Client::new(args.server, args.output == Output::Json)
+        Client::new(&args.server, args.output == Output::Json)
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn serve_api(
     config: &Config,
     shutdown: Shutdown,
 ) -> Result<()> {
-    let api = ApiConfig { allowed_hosts: config.allow_hosts.clone(), ..ApiConfig::default() };
+    let api = ApiConfig { allowed_hosts: config.allow_hosts.clone() };
     let router = sentinel_api::router(queue, api);
     sentinel_api::serve(listener, router, shutdown.wait()).await.context("the API ended")
 }
@@ -99,7 +99,7 @@ fn say_durability(durability: Durability) {
     let level = durability.as_str();
     match durability {
         Durability::Always => {
-            tracing::info!(durability = level, "accepted tasks are on disk before they are answered")
+            tracing::info!(durability = level, "accepted tasks are on disk before they are answered");
         }
         Durability::EverySecond => tracing::warn!(
             durability = level,

@@ -33,7 +33,7 @@ struct FieldError {
 }
 
 impl Client {
-    pub(super) fn new(server: String, json: bool) -> Self {
+    pub(super) fn new(server: &str, json: bool) -> Self {
         let config =
             Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
         Self { agent: config.into(), server: server.trim_end_matches('/').to_owned(), json }

@@ -33,7 +33,7 @@ pub(super) fn run(args: HealthArgs) -> Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(check_worker(&args.redis.unwrap_or_default()))?;
     } else {
-        Client::new(args.server, false).get("/readyz")?;
+        Client::new(&args.server, false).get("/readyz")?;
     }
     Ok(ExitCode::SUCCESS)
 }

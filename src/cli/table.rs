@@ -3,8 +3,11 @@
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
-/// Prints a list; each column is a heading and how its cell is made of an item.
-pub(super) fn print(items: &Value, columns: &[(&str, &dyn Fn(&Value) -> String)]) {
+/// A column: its heading, and how its cell is made of an item.
+pub(super) type Column<'a> = (&'a str, &'a dyn Fn(&Value) -> String);
+
+/// Prints a list.
+pub(super) fn print(items: &Value, columns: &[Column<'_>]) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|(heading, _)| heading.to_uppercase()));

@@ -46,12 +46,12 @@ fn the_documented_requests_give_the_documented_shapes_key_for_key() {
     let result = dev.api.get(&format!("/v1/tasks/{id}/result"));
     assert_eq!(result.json(), task["result"]);
 
-    let stats = dev.api.get("/stats").json();
-    assert_eq!(keys(&stats), ["queue_size", "status_counts"]);
-    let mut states = keys(&stats["status_counts"]);
+    let counts = dev.api.get("/stats").json();
+    assert_eq!(keys(&counts), ["queue_size", "status_counts"]);
+    let mut states = keys(&counts["status_counts"]);
     states.sort_unstable();
     assert_eq!(states, ["BLOCKED", "CANCELLED", "COMPLETED", "FAILED", "IN_PROGRESS", "QUEUED", "SCHEDULED"]);
-    assert_eq!(stats["status_counts"]["COMPLETED"], 1);
+    assert_eq!(counts["status_counts"]["COMPLETED"], 1);
     assert_eq!(dev.process.terminate(), Some(0));
 }
 

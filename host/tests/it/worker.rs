@@ -28,7 +28,7 @@ fn error_of(task: &Task) -> (ErrorKind, Option<&str>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_is_run_as_a_component_and_its_result_is_kept() {
-    let rig = Rig::start(Home::Redis, 4).await;
+    let rig = Rig::start(Home::Redis, 4);
     let id = rig.submit(task(r#"{"job":"hostile","do":"echo","n":9007199254740993}"#)).await;
     let task = rig.ended(id).await;
     let TaskState::Completed { ended, result } = &task.state else { panic!("{task:?}") };
@@ -42,10 +42,10 @@ async fn a_task_is_run_as_a_component_and_its_result_is_kept() {
 /// One worker, one slot, a thousand tasks of mixed priority that arrived while the queue was
 /// paused: they run in exact (priority, arrival) order.
 async fn a_thousand_tasks_run_in_exact_order(home: Home) {
-    let mut rig = Rig::prepare(home, 1).await;
+    let mut rig = Rig::prepare(home, 1);
     let (ns, queue) = (Namespace::default(), QueueName::default());
     rig.queue.pause(&ns, &queue).await.unwrap();
-    rig.work().await;
+    rig.work();
     let mut expected = Vec::new();
     for number in 0..1000_i64 {
         let priority = number * 7919 % 41 - 20;
@@ -75,7 +75,7 @@ async fn a_thousand_tasks_run_in_exact_order_embedded() {
 /// What misbehaves ends by its name and in time, and who behaves beside it is not disturbed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_jobs_end_by_name_while_their_neighbours_finish() {
-    let rig = Rig::start(Home::Embedded, 16).await;
+    let rig = Rig::start(Home::Embedded, 16);
     let second = Duration::from_secs(1);
     let since = Instant::now();
     let mut hostile = Vec::new();
@@ -114,7 +114,7 @@ async fn hostile_jobs_end_by_name_while_their_neighbours_finish() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_task_is_tried_as_often_as_it_may_be() {
-    let rig = Rig::start(Home::Embedded, 2).await;
+    let rig = Rig::start(Home::Embedded, 2);
     let mut new = task(r#"{"job":"hostile","do":"retryable"}"#);
     let quick = Backoff { kind: BackoffKind::Fixed, base: Duration::from_millis(20), ..Backoff::default() };
     new.policy = Policy { max_attempts: Some(3), backoff: Some(quick), timeout: None };
@@ -127,7 +127,7 @@ async fn a_failing_task_is_tried_as_often_as_it_may_be() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_nobody_has_waits_and_costs_no_attempt() {
-    let rig = Rig::start(Home::Embedded, 2).await;
+    let rig = Rig::start(Home::Embedded, 2);
     let id = rig.submit(task(r#"{"job":"nobody-has-this"}"#)).await;
     let waiting = rig.until(id, |task| task.progression.last_error.is_some()).await;
     assert_eq!(waiting.state, TaskState::Scheduled);
@@ -138,9 +138,9 @@ async fn a_job_that_nobody_has_waits_and_costs_no_attempt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_told_to_stop_lets_attempts_finish_within_the_grace_period() {
-    let mut rig = Rig::prepare(Home::Embedded, 2).await;
+    let mut rig = Rig::prepare(Home::Embedded, 2);
     rig.config.grace = Duration::from_secs(20);
-    rig.work().await;
+    rig.work();
     let running = rig.submit(task(r#"{"job":"hostile","do":"sleep","ms":700}"#)).await;
     rig.until(running, |task| task.state.status() == Status::InProgress).await;
     let queue = rig.queue.clone();
@@ -151,9 +151,9 @@ async fn a_worker_that_is_told_to_stop_lets_attempts_finish_within_the_grace_per
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_finish_in_time_is_given_back_and_no_attempt_is_counted() {
-    let mut rig = Rig::prepare(Home::Embedded, 2).await;
+    let mut rig = Rig::prepare(Home::Embedded, 2);
     rig.config.grace = Duration::from_millis(50);
-    rig.work().await;
+    rig.work();
     let running = rig.submit(task(r#"{"job":"hostile","do":"sleep-forever"}"#)).await;
     rig.until(running, |task| task.state.status() == Status::InProgress).await;
     let queue = rig.queue.clone();
@@ -165,9 +165,9 @@ async fn what_does_not_finish_in_time_is_given_back_and_no_attempt_is_counted() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_renewed_for_as_long_as_its_guest_runs() {
-    let mut rig = Rig::prepare(Home::Redis, 2).await;
+    let mut rig = Rig::prepare(Home::Redis, 2);
     rig.queue.set_lease(Duration::from_secs(1)).await.unwrap();
-    rig.work().await;
+    rig.work();
     let id = rig.submit(task(r#"{"job":"hostile","do":"sleep","ms":3000}"#)).await;
     let ended = rig.ended(id).await;
     assert_eq!(ended.state.status(), Status::Completed);
@@ -179,9 +179,9 @@ async fn a_lease_is_renewed_for_as_long_as_its_guest_runs() {
 /// end, and their tasks are given back with their token: no crash, no attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_goes_away_convicts_nobody() {
-    let mut rig = Rig::prepare(Home::Redis, 2).await;
+    let mut rig = Rig::prepare(Home::Redis, 2);
     rig.queue.set_lease(Duration::from_secs(1)).await.unwrap();
-    rig.work().await;
+    rig.work();
     let mut new = task(r#"{"job":"hostile","do":"sleep","ms":1500}"#);
     new.policy = once(Duration::from_secs(20));
     let id = rig.submit(new).await;
@@ -196,10 +196,10 @@ async fn a_store_that_goes_away_convicts_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_runs_only_what_waits_in_its_queues() {
-    let mut rig = Rig::prepare(Home::Embedded, 2).await;
+    let mut rig = Rig::prepare(Home::Embedded, 2);
     let mine: QueueName = "mine".parse().unwrap();
     rig.config.served = Served::Only(vec![(Namespace::default(), mine.clone())]);
-    rig.work().await;
+    rig.work();
     let other = rig.submit(task(r#"{"job":"hostile","do":"ok"}"#)).await;
     let mut new = task(r#"{"job":"hostile","do":"ok"}"#);
     new.queue = mine;
@@ -212,7 +212,7 @@ async fn a_worker_runs_only_what_waits_in_its_queues() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_worker_starts_a_task_at_once() {
     for home in [Home::Redis, Home::Embedded] {
-        let rig = Rig::start(home, 2).await;
+        let rig = Rig::start(home, 2);
         let warm = rig.submit(task(r#"{"job":"hostile","do":"ok"}"#)).await;
         rig.ended(warm).await;
         // Far below the fallback poll of one second, were no marker to wake it.

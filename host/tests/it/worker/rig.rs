@@ -36,14 +36,14 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// A store and a worker on it.
-    pub(crate) async fn start(home: Home, slots: u32) -> Self {
-        let mut rig = Self::prepare(home, slots).await;
-        rig.work().await;
+    pub(crate) fn start(home: Home, slots: u32) -> Self {
+        let mut rig = Self::prepare(home, slots);
+        rig.work();
         rig
     }
 
     /// A store, and a worker that does not work yet.
-    pub(crate) async fn prepare(home: Home, slots: u32) -> Self {
+    pub(crate) fn prepare(home: Home, slots: u32) -> Self {
         let seen = Arc::default();
         let (store, server): (Arc<dyn Store>, _) = match home {
             Home::Redis => {
@@ -66,7 +66,7 @@ impl Rig {
     }
 
     /// Starts the worker, which has the one job `hostile`.
-    pub(crate) async fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(built("hostile"), dir.path().join("hostile.wasm")).unwrap();
         let plugins = Plugins::load(&lab().engine, &[dir.path().to_owned()]);
