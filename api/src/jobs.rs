@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use sentinel_queue::{JobName, Queue};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -19,6 +16,7 @@ use crate::{
     App,
     fields::nearest,
     problem::{Code, Problem},
+    segment::Segment,
     wire::time,
     workers::{self, JobLimits, Refusal},
 };
@@ -135,7 +133,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<JobList>, P
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
 ) -> Result<Json<JobView>, Problem> {
     let found = all(&app).await?.jobs.into_iter().find(|view| view.name == job);
     found.map(Json).ok_or_else(|| {

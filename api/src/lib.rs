@@ -14,6 +14,7 @@ mod jobs;
 mod openapi;
 mod problem;
 mod queues;
+mod segment;
 mod server;
 mod tasks;
 mod wire;

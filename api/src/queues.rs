@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use sentinel_queue::QueueName;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,6 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     App,
     problem::{Code, Problem},
+    segment::Segment,
     wire::QueueView,
 };
 
@@ -49,7 +47,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<QueueList>,
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
-    Path(queue): Path<String>,
+    Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
     let mut queues = app.queue.queues(&app.namespace).await?.into_iter();
@@ -70,7 +68,7 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
-    Path(queue): Path<String>,
+    Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
     let depth = app.queue.pause(&app.namespace, &name).await?;
@@ -88,7 +86,7 @@ pub(crate) async fn pause(
 )]
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
-    Path(queue): Path<String>,
+    Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
     let depth = app.queue.resume(&app.namespace, &name).await?;

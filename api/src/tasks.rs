@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, Query, Request, State},
+    extract::{Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -22,6 +22,7 @@ use utoipa::IntoParams;
 use crate::{
     App, body, fields,
     problem::{Code, Problem},
+    segment::Segment,
     server::Closing,
     wire::{Accepted, Stats, TaskView},
 };
@@ -114,7 +115,7 @@ pub(crate) struct Reading {
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     reading: Result<Query<Reading>, axum::extract::rejection::QueryRejection>,
     closing: Option<Extension<Closing>>,
 ) -> Result<Json<TaskView>, Problem> {
@@ -148,7 +149,7 @@ pub(crate) async fn get(
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn result(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn result(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
     let task = find(&app, &id).await?;
     let status = task.state.status();
     match task.state {

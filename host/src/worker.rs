@@ -23,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use sentinel_queue::{
-    Millis, Queue,
+    Queue,
     lease::{Instance, Served},
     sweeper::sweep_for_ever,
 };
@@ -198,12 +198,6 @@ fn guests_runtime() -> std::io::Result<Runtime> {
         .global_queue_interval(1)
         .enable_all()
         .build()
-}
-
-/// How long ago the store noted something, by this machine's clock.
-fn since(then: Millis) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_millis(then.0))
 }
 
 fn hostname() -> String {

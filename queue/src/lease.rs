@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    names::{Namespace, QueueName, TaskId},
+    names::{Millis, Namespace, QueueName, TaskId},
     queue::{Queue, exactly, queue_key, stored, text, triples},
     record,
     state::ErrorKind,
@@ -126,6 +126,8 @@ pub struct Turn {
 /// What a [`Turn`] is answered.
 #[derive(Clone, Debug)]
 pub struct TurnAnswer {
+    /// The time, by the store's clock.
+    pub now: Millis,
     /// Whether each settlement was taken; `false`: the lease is another's.
     pub settled: Vec<bool>,
     /// The tasks claimed.
@@ -204,6 +206,7 @@ impl Queue {
         let token = Token(format!("{}-{}", instance.0, turn.number));
         let now = now.into_u64()?;
         Ok(TurnAnswer {
+            now: Millis(now),
             settled: letters(&verdicts.into_text()?),
             claimed: triples(tasks.into_array()?, |id, definition, state| {
                 let id = stored(id.into_text()?.parse())?;

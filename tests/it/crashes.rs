@@ -186,7 +186,7 @@ fn submit_some(api: Api, count: usize, acknowledged: &mut HashSet<String>) {
 
 #[test]
 fn a_worker_that_is_told_to_stop_under_load_burns_no_attempt() {
-    const TASKS: usize = 60;
+    const TASKS: usize = 3000;
     let redis = RedisServer::start(&[]);
     let dir = tempfile::tempdir().unwrap();
     plugins(dir.path());
@@ -199,11 +199,16 @@ fn a_worker_that_is_told_to_stop_under_load_burns_no_attempt() {
     };
     let mut first = worker();
     api.wait_until_ready(1);
-    let body = r#"{"payload":{"job":"hostile","do":"sleep","ms":250}}"#;
-    let ids: Vec<_> = (0..TASKS).map(|_| api.submit(body)).collect();
-    wait_for("tasks in progress", || (api.count("IN_PROGRESS") > 0).then_some(()));
+    api.post("/v1/queues/default/pause", "");
+    // Two that outlast the grace period, and so many short ones that the worker never rests.
+    let long = r#"{"payload":{"job":"hostile","do":"sleep","ms":700},"priority":1}"#;
+    let short = r#"{"payload":{"job":"hostile","do":"spin","ms":2}}"#;
+    let ids: Vec<_> = (0..TASKS).map(|n| api.submit(if n < 2 { long } else { short })).collect();
+    api.post("/v1/queues/default/resume", "");
+    wait_for("tasks in progress", || (api.count("COMPLETED") > 0).then_some(()));
     assert_eq!(first.terminate(), Some(0));
     assert_eq!(api.count("IN_PROGRESS"), 0, "what it held was given back");
+    assert!(api.count("QUEUED") > 2, "it stopped in the middle of its work");
     let _second = worker();
     for id in ids {
         let task = api.get(&format!("/v1/tasks/{id}?wait=60s")).json();

@@ -203,6 +203,7 @@ async fn what_is_not_there_is_404_and_a_wrong_method_405() {
         ("/v1/tasks/not-an-id/result", "unknown_task"),
         ("/v1/queues/nobody", "unknown_queue"),
         ("/v1/jobs/nobody", "unknown_job_name"),
+        ("/v1/tasks/%ff%00", "not_found"),
         ("/nowhere", "not_found"),
         ("/v1/tasks/../../etc/passwd", "not_found"),
     ] {

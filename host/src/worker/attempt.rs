@@ -1,8 +1,11 @@
 //! One claimed task: find its plugin, run it on the guests' threads, judge what came of it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sentinel_queue::{lease::Claimed, queue::chance};
+use sentinel_queue::{Millis, lease::Claimed, queue::chance};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
@@ -10,19 +13,23 @@ use super::{
     leases::Lease,
     memory::TopUp,
     settle::{self, Done},
-    since,
     turns::Ended,
 };
 use crate::engine::{Call, Failure, Fault, GuestTask, Interrupt, Log, Outcome, Plugin, Report, Usage};
 
+/// A task that was claimed, and the slot that it was claimed for.
+pub(super) struct Claim {
+    pub(super) task: Claimed,
+    pub(super) slot: OwnedSemaphorePermit,
+    /// When the call was sent.
+    pub(super) sent: Instant,
+    /// When it was answered, by the store's clock.
+    pub(super) now: Millis,
+}
+
 /// Starts a task, or says at once why not. The slot is free again when the attempt has ended.
-pub(super) fn start(
-    shared: Arc<Shared>,
-    task: Claimed,
-    slot: OwnedSemaphorePermit,
-    sent: Instant,
-    report: mpsc::UnboundedSender<Ended>,
-) {
+pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSender<Ended>) {
+    let Claim { task, slot, sent, now } = claim;
     let (id, token) = (task.definition.id, task.token.clone());
     let hold = |interrupt, progress| {
         let lease = Lease { token: token.clone(), interrupt, progress, renewed_at: sent };
@@ -36,7 +43,7 @@ pub(super) fn start(
 
     let Some(plugin) = shared.plugins.get(&task.definition.job) else {
         hold(Interrupt::new(), Arc::default());
-        let waited = since(task.definition.created_at);
+        let waited = Duration::from_millis(now.0.saturating_sub(task.definition.created_at.0));
         return tell(Done::Settle(Box::new(settle::unknown_job(&task, waited))), false);
     };
     let call = Call::new(&plugin, guest_task(&task, &plugin));

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use sentinel_queue::{
-    TaskId,
+    Millis, TaskId,
     lease::{Claimed, MAX_CALL, Settlement, Token, Turn, TurnAnswer},
     queue::chance,
     store::StoreError,
@@ -22,7 +22,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Shared, attempt, settle::Done};
+use super::{
+    Shared,
+    attempt::{self, Claim},
+    settle::Done,
+};
 
 /// Idle workers look this often even if nobody wakes them.
 const POLL: Duration = Duration::from_secs(1);
@@ -86,6 +90,15 @@ impl Turns {
         let mut drain = std::pin::pin!(drain);
         loop {
             self.collect();
+            // Looked at each time: a busy worker never waits below.
+            let told_to_stop = tokio::select! {
+                biased;
+                () = &mut drain => true,
+                () = std::future::ready(()) => false,
+            };
+            if told_to_stop {
+                return self.drain().await;
+            }
             self.give_back().await;
             if !self.settlements.is_empty() || self.may_claim() {
                 self.turn().await;
@@ -93,10 +106,9 @@ impl Turns {
             }
             tokio::select! {
                 () = self.something_happens() => {}
-                () = &mut drain => break,
+                () = &mut drain => return self.drain().await,
             }
         }
-        self.drain().await;
     }
 
     /// Claims nothing more; lets what runs finish within the grace period, and gives back the rest.
@@ -199,7 +211,7 @@ impl Turns {
         self.shared.set_lease(answer.lease);
         for task in answer.claimed {
             let slot = permits.pop().expect("no more tasks are claimed than slots are taken");
-            self.start(task, slot, sent);
+            self.start(task, slot, sent, answer.now);
         }
     }
 
@@ -247,10 +259,9 @@ impl Turns {
         }
     }
 
-    fn start(&self, task: Claimed, slot: OwnedSemaphorePermit, sent: Instant) {
-        let report = self.report.clone();
-        let shared = Arc::clone(&self.shared);
-        attempt::start(shared, task, slot, sent, report);
+    fn start(&self, task: Claimed, slot: OwnedSemaphorePermit, sent: Instant, now: Millis) {
+        let claim = Claim { task, slot, sent, now };
+        attempt::start(Arc::clone(&self.shared), claim, self.report.clone());
     }
 
     /// Waits until there is something to tell or to take.

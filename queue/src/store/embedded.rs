@@ -70,7 +70,7 @@ impl Embedded {
         let handle = Arc::new(handle);
         let (jobs, queue) = mpsc::channel();
         let (marked, watched) = watch::channel(());
-        let writer = Writer { handle: Arc::clone(&handle), jobs: queue, marked };
+        let writer = Writer { handle: Arc::clone(&handle), jobs: queue, marked, failing: false };
         let writer = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())

@@ -62,6 +62,8 @@ pub(super) struct Writer {
     pub(super) jobs: Receiver<Job>,
     /// Told each time that a marker was set where there was none.
     pub(super) marked: watch::Sender<()>,
+    /// Whether the last that was heard of the database is that it failed.
+    pub(super) failing: bool,
 }
 
 /// All jobs that waited.
@@ -84,7 +86,7 @@ impl Batch {
 
 impl Writer {
     /// Works until nobody is left to ask.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let interpreter = Interpreter::new();
         while let Ok(first) = self.jobs.recv() {
             let mut batch = Batch::default();
@@ -96,7 +98,7 @@ impl Writer {
         }
     }
 
-    fn work(&self, interpreter: &Interpreter, batch: Batch) -> Result<(), StoreError> {
+    fn work(&mut self, interpreter: &Interpreter, batch: Batch) -> Result<(), StoreError> {
         let Batch { calls, mut takers, reopen } = batch;
         let database = self.handle.get();
         let outcome = database.and_then(|database| {
@@ -120,18 +122,22 @@ impl Writer {
 
     /// Runs calls and answers them, whatever the outcome is.
     fn run_calls(
-        &self,
+        &mut self,
         database: &Database,
         interpreter: &Interpreter,
         calls: Vec<Call>,
     ) -> Result<(), StoreError> {
         match transact(database, interpreter, &calls) {
-            Ok((answers, marked)) => {
+            Ok(Done { answers, changed, marked }) => {
                 for (call, answer) in calls.into_iter().zip(answers) {
                     send(call.answer, answer);
                 }
                 if marked {
                     self.marked.send_replace(());
+                }
+                if changed && self.failing {
+                    self.failing = false;
+                    tracing::info!("the embedded store takes writes again");
                 }
                 Ok(())
             }
@@ -145,16 +151,17 @@ impl Writer {
     }
 
     /// Opens the database again, for as long as it takes and somebody is there to ask.
-    fn reopen(&self, error: &StoreError) {
-        tracing::error!(%error, "the embedded store failed; opening it again");
+    fn reopen(&mut self, error: &StoreError) {
+        // Said once, not at every write to a full disk.
+        if !self.failing {
+            self.failing = true;
+            tracing::error!(%error, "the embedded store failed and is opened again until it takes writes");
+        }
         self.handle.drop_database();
         let mut pause = FIRST_PAUSE;
         while self.refuse_for(pause, error) {
             match self.handle.reopen() {
-                Ok(()) => {
-                    tracing::info!("the embedded store is open again");
-                    return;
-                }
+                Ok(()) => return,
                 Err(reason) => tracing::warn!(reason, "cannot open the embedded store again"),
             }
             pause = LAST_PAUSE.min(pause * 2);
@@ -176,15 +183,15 @@ impl Writer {
     }
 }
 
-type Answers = Vec<Result<Reply, StoreError>>;
+/// What one transaction came to.
+struct Done {
+    answers: Vec<Result<Reply, StoreError>>,
+    changed: bool,
+    marked: bool,
+}
 
-/// Runs calls in one transaction, which is durable on return. Answers whether a marker was set,
-/// too.
-fn transact(
-    database: &Database,
-    interpreter: &Interpreter,
-    calls: &[Call],
-) -> Result<(Answers, bool), StoreError> {
+/// Runs calls in one transaction, which is durable on return.
+fn transact(database: &Database, interpreter: &Interpreter, calls: &[Call]) -> Result<Done, StoreError> {
     let transaction = database.begin_write().map_err(unavailable)?;
     let mut keyspace = Keyspace::over(transaction.open_table(ROWS).map_err(unavailable)?);
     let answers = interpreter.serve(
@@ -195,7 +202,7 @@ fn transact(
                 Err(error @ StoreError::Unavailable(_)) => Err(error),
                 answer => Ok(answer),
             };
-            calls.iter().map(answer).collect::<Result<Answers, _>>()
+            calls.iter().map(answer).collect::<Result<Vec<_>, _>>()
         },
     )?;
     let (changed, marked) = (keyspace.changed(), keyspace.marked());
@@ -205,7 +212,7 @@ fn transact(
     } else {
         transaction.abort().map_err(unavailable)?;
     }
-    Ok((answers, marked))
+    Ok(Done { answers, changed, marked })
 }
 
 /// Takes a marker for each who still waits for one, and leaves in `takers` those that an error
