@@ -3,3 +3,4 @@
 mod cluster;
 mod contract;
 mod crashes;
+mod redis_faults;

@@ -150,8 +150,9 @@ pub(super) fn write(keyspace: &mut Keyspace<Writable<'_>>, command: &str, args: 
         }
         ("ZREM", [key, members @ ..]) if !members.is_empty() => int(keyspace.remove_members(key, members)?),
         ("ZPOPMIN", [key, count]) => {
-            let count = usize::try_from(integer(count)?)
-                .map_err(|_| Trouble::refused("ERR value is out of range, must be positive"))?;
+            let count = number::integer(count).and_then(|count| usize::try_from(count).ok());
+            let count =
+                count.ok_or_else(|| Trouble::refused("ERR value is out of range, must be positive"))?;
             with_scores(keyspace.pop_members(key, count)?)
         }
         _ if WRITING.contains(&command) => return Err(wrong_count(command)),

@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     commands,
     database::Handle,
-    keyspace::{Keyspace, ROWS, Trouble},
+    keyspace::{Keyspace, ROWS, Trouble, Writable},
     lua::Interpreter,
 };
 use crate::store::{Reply, Script, StoreError};
@@ -228,22 +228,11 @@ fn take_markers(database: &Database, takers: &mut Vec<Taker>) -> Result<(), redb
     let mut keyspace = Keyspace::over(transaction.open_table(ROWS)?);
     let mut taken = Vec::with_capacity(takers.len());
     for taker in &*takers {
-        let mut found = Ok(false);
-        for key in &taker.keys {
-            match keyspace.pop_members(key, 1) {
-                Ok(popped) if popped.is_empty() => {}
-                Ok(_) => {
-                    found = Ok(true);
-                    break;
-                }
-                Err(Trouble::Storage(error)) => return Err(error.into()),
-                Err(Trouble::Refused(text)) => {
-                    found = Err(StoreError::Broken(text));
-                    break;
-                }
-            }
-        }
-        taken.push(found);
+        taken.push(match take_marker(&mut keyspace, &taker.keys) {
+            Ok(found) => Ok(found),
+            Err(Trouble::Refused(text)) => Err(StoreError::Broken(text)),
+            Err(Trouble::Storage(error)) => return Err(error.into()),
+        });
     }
     let changed = keyspace.changed();
     drop(keyspace);
@@ -256,6 +245,15 @@ fn take_markers(database: &Database, takers: &mut Vec<Taker>) -> Result<(), redb
         send(taker.answer, found);
     }
     Ok(())
+}
+
+fn take_marker(keyspace: &mut Keyspace<Writable<'_>>, keys: &[Bytes]) -> Result<bool, Trouble> {
+    for key in keys {
+        if !keyspace.pop_members(key, 1)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn unavailable(error: impl Into<redb::Error>) -> StoreError {
