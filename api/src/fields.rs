@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use sentinel_queue::{
     Backoff, JobName, Namespace, NewTask, Payload, Policy, Priority, QueueName, TaskId, duration,
-    payload::PayloadError, retry::BackoffKind,
+    payload::{PayloadError, check_json},
+    retry::BackoffKind,
 };
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -22,6 +23,13 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 pub(crate) fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Problem> {
     let mut fields =
         Fields { left: body::object(body::text(bytes)?)?, at: String::new(), errors: Vec::new() };
+    for (name, raw) in &fields.left {
+        // The payload is checked by itself.
+        if name != "payload" {
+            check_json(raw.get().as_bytes())
+                .map_err(|reason| Problem::of(Code::MalformedJson, format!("{name}: {reason}")))?;
+        }
+    }
     let payload = if let Some(raw) = fields.left.remove("payload") {
         payload(bytes, raw, &mut fields.errors)?
     } else {

@@ -2,13 +2,14 @@
 //!
 //! Without keys, whoever reaches the API may use it; a page on the internet reaches a loopback
 //! server by giving its own name this machine's address (DNS rebinding). Such a request carries the
-//! page's name.
+//! page's name. A page can also send requests to this server by its right name, and even without reading
+//! the answer do harm: such a request carries the page's origin.
 
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{header, uri::Authority},
+    http::{HeaderMap, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -18,14 +19,38 @@ use crate::{
     problem::{Code, Problem},
 };
 
+/// Lets a request through if it is meant for this server, and, where it may change something, if no
+/// page of another origin sent it.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let named = request.uri().authority().map(Authority::as_str);
-    let host = named.or_else(|| request.headers().get(header::HOST)?.to_str().ok());
-    if host.is_some_and(|host| is_ours(host, &app.config.allowed_hosts)) {
-        return next.run(request).await;
+    let Some(host) = host(&request).filter(|host| is_ours(host, &app.config.allowed_hosts)) else {
+        let detail = "the Host header names another server: call this one as localhost, or allow the name with \
+                      --allow-host";
+        return Problem::of(Code::Misdirected, detail).into_response();
+    };
+    if !request.method().is_safe() && !from_here(request.headers(), host) {
+        let detail =
+            "the Origin header names another origin than this server: its pages may not change anything";
+        return Problem::of(Code::CrossOrigin, detail).into_response();
     }
-    let detail = "the Host header names another server: call this one as localhost, or allow the name with --allow-host";
-    Problem::of(Code::Misdirected, detail).into_response()
+    next.run(request).await
+}
+
+/// The one host that a request names.
+fn host(request: &Request) -> Option<&str> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    match (request.uri().authority(), named.next(), named.next()) {
+        (Some(authority), _, None) => Some(authority.as_str()),
+        (None, Some(host), None) => host.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Whether a request comes from one of this server's own pages, or from no page at all.
+fn from_here(headers: &HeaderMap, host: &str) -> bool {
+    headers.get_all(header::ORIGIN).iter().all(|origin| {
+        let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        authority.is_some_and(|(_scheme, authority)| authority.eq_ignore_ascii_case(host))
+    })
 }
 
 fn is_ours(host: &str, allowed: &[String]) -> bool {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Json, extract::State};
-use sentinel_queue::{JobName, Queue};
+use sentinel_queue::{JobName, Queue, store::StoreError};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     App,
     fields::nearest,
+    page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
     wire::time,
@@ -28,7 +29,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// however many submits there are.
 pub(crate) struct Advertised {
     queue: Queue,
-    known: Mutex<Option<(Instant, Arc<[JobName]>)>>,
+    known: Mutex<Option<(Instant, Result<Arc<[JobName]>, StoreError>)>>,
 }
 
 impl Advertised {
@@ -63,11 +64,13 @@ impl Advertised {
         if let Some((at, jobs)) = &*known
             && at.elapsed() < fresh
         {
-            return Ok(Arc::clone(jobs));
+            return Ok(jobs.clone()?);
         }
-        let jobs: Arc<[JobName]> = self.queue.jobs().await?.into_iter().map(|job| job.name).collect();
-        *known = Some((Instant::now(), Arc::clone(&jobs)));
-        Ok(jobs)
+        let jobs = self.queue.jobs().await;
+        let jobs: Result<Arc<[JobName]>, _> = jobs.map(|jobs| jobs.into_iter().map(|job| job.name).collect());
+        // That the store is away is remembered, too: submits need not find it out one by one.
+        *known = Some((Instant::now(), jobs.clone()));
+        Ok(jobs?)
     }
 }
 
@@ -112,14 +115,16 @@ pub(crate) struct JobList {
 
 /// List the jobs that workers advertised within the last ten minutes.
 #[utoipa::path(
-    get, path = "/v1/jobs", tag = "jobs",
+    get, path = "/v1/jobs", tag = "jobs", params(Asked),
     responses(
         (status = 200, description = "The jobs, and the plugins that were refused.", body = JobList),
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<JobList>, Problem> {
-    Ok(Json(all(&app).await?))
+pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json<JobList>, Problem> {
+    let all = all(&app).await?;
+    let (jobs, next_cursor) = page.of(all.jobs, |job| &job.name);
+    Ok(Json(JobList { jobs, next_cursor, ..all }))
 }
 
 /// Look at a job.

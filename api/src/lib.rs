@@ -12,6 +12,7 @@ mod health;
 mod host;
 mod jobs;
 mod openapi;
+mod page;
 mod problem;
 mod queues;
 mod segment;

@@ -72,6 +72,8 @@ codes! {
     NotJson = "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON",
     /// The Host header names another server.
     Misdirected = "misdirected_request" MISDIRECTED_REQUEST "This is not that host",
+    /// A page of another origin asked for a change.
+    CrossOrigin = "cross_origin" FORBIDDEN "Not from another origin",
     /// A field is missing, unknown or out of its range.
     InvalidField = "invalid_field" UNPROCESSABLE_ENTITY "A field is not acceptable",
     /// No worker has advertised the job lately.
@@ -99,7 +101,7 @@ impl ToSchema for Code {}
 pub(crate) struct Problem {
     /// A URI that names the kind of error.
     #[serde(rename = "type")]
-    #[schema(example = "about:blank#invalid_field")]
+    #[schema(example = "urn:sentinel:error:invalid_field")]
     kind: String,
     /// The kind, for people.
     title: &'static str,
@@ -129,7 +131,7 @@ pub(crate) struct FieldError {
 impl Problem {
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("about:blank#{}", code.as_str()),
+            kind: format!("urn:sentinel:error:{}", code.as_str()),
             title: code.title(),
             status: code.status().as_u16(),
             detail: detail.into(),

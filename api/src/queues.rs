@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     App,
+    page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
     wire::QueueView,
@@ -25,15 +26,16 @@ pub(crate) struct QueueList {
 
 /// List the queues.
 #[utoipa::path(
-    get, path = "/v1/queues", tag = "queues",
+    get, path = "/v1/queues", tag = "queues", params(Asked),
     responses(
         (status = 200, description = "All queues that tasks were ever submitted to.", body = QueueList),
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<QueueList>, Problem> {
-    let queues = app.queue.queues(&app.namespace).await?.into_iter().map(Into::into).collect();
-    Ok(Json(QueueList { queues, next_cursor: None }))
+pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json<QueueList>, Problem> {
+    let queues = app.queue.queues(&app.namespace).await?.into_iter().map(QueueView::from).collect();
+    let (queues, next_cursor) = page.of(queues, |queue| &queue.name);
+    Ok(Json(QueueList { queues, next_cursor }))
 }
 
 /// Look at a queue.

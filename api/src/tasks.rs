@@ -96,6 +96,7 @@ pub(crate) async fn stats(State(app): State<Arc<App>>) -> Result<Json<Stats>, Pr
 
 /// How a task is read.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Reading {
     /// Wait for the task's end, at most this long: a duration up to 60s.
@@ -119,7 +120,7 @@ pub(crate) async fn get(
     reading: Result<Query<Reading>, axum::extract::rejection::QueryRejection>,
     closing: Option<Extension<Closing>>,
 ) -> Result<Json<TaskView>, Problem> {
-    let Query(reading) = reading.map_err(|error| Problem::field("wait", &error.body_text()))?;
+    let Query(reading) = reading.map_err(|error| Problem::field("query", &error.body_text()))?;
     let wait = match &reading.wait {
         None => Duration::ZERO,
         Some(text) => fields::span_of(text, Duration::ZERO, LONGEST_WAIT)

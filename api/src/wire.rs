@@ -32,7 +32,25 @@ pub(crate) struct NewTask {
     #[schema(default = 3, minimum = 1, maximum = 1000)]
     max_attempts: Option<u32>,
     /// How long it waits between tries.
-    backoff: Option<BackoffView>,
+    backoff: Option<NewBackoff>,
+}
+
+/// How long a task is to wait between tries; what is left out has its default.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+struct NewBackoff {
+    /// How the wait grows: `exponential`, `linear` or `fixed`.
+    #[schema(nullable = false, default = "exponential")]
+    kind: Option<String>,
+    /// The first wait, a duration up to 24h.
+    #[schema(nullable = false, default = "1s")]
+    base: Option<String>,
+    /// No wait is longer; a duration up to 24h.
+    #[schema(nullable = false, default = "10m")]
+    max: Option<String>,
+    /// Whether a wait is drawn from its upper half.
+    #[schema(nullable = false, default = true)]
+    jitter: Option<bool>,
 }
 
 /// How long a task waits between tries.

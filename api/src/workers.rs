@@ -7,7 +7,12 @@ use sentinel_queue::{Millis, queue::WorkerInfo};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{App, problem::Problem, wire::time};
+use crate::{
+    App,
+    page::{Asked, Page},
+    problem::Problem,
+    wire::time,
+};
 
 /// What a worker says of itself. All of it may be missing: a worker may be of another version.
 #[derive(Clone, Default, Deserialize)]
@@ -95,15 +100,16 @@ pub(crate) struct WorkerList {
 
 /// List the workers that gave a sign of life within three leases.
 #[utoipa::path(
-    get, path = "/v1/workers", tag = "workers",
+    get, path = "/v1/workers", tag = "workers", params(Asked),
     responses(
         (status = 200, description = "The workers.", body = WorkerList),
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<WorkerList>, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json<WorkerList>, Problem> {
     let workers = app.queue.workers().await?.into_iter().map(view).collect();
-    Ok(Json(WorkerList { workers, next_cursor: None }))
+    let (workers, next_cursor) = page.of(workers, |worker: &WorkerView| &worker.instance);
+    Ok(Json(WorkerList { workers, next_cursor }))
 }
 
 pub(crate) fn info(worker: &WorkerInfo) -> Info {

@@ -10,7 +10,7 @@ use super::{
 };
 
 pub(super) fn list(client: &Client) -> Result<ExitCode> {
-    let answer = client.get("/v1/jobs")?;
+    let answer = client.get("/v1/jobs?limit=500")?;
     if client.json {
         println!("{answer}");
         return Ok(ExitCode::SUCCESS);

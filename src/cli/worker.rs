@@ -10,7 +10,7 @@ use super::{
 };
 
 pub(super) fn list(client: &Client) -> Result<ExitCode> {
-    let answer = client.get("/v1/workers")?;
+    let answer = client.get("/v1/workers?limit=500")?;
     if client.json {
         println!("{answer}");
     } else {

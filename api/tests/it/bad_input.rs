@@ -54,11 +54,14 @@ async fn case_3_what_is_not_acceptable_json_is_400() {
         r#"{"payload":{"job":"a","x":{"k":1,"k":2}}}"#,
         r#"{"payload":{"job":"a"},"payload":{"job":"b"}}"#,
         r#"{"payload":{"job":"a"},"priority":1,"priority":2}"#,
+        r#"{"payload":{"job":"a"},"priority":1e999999}"#,
+        r#"{"payload":{"job":"a"},"backoff":{"kind":"fixed","kind":"linear"}}"#,
         "[]",
         "5",
         "null",
     ]);
-    bodies.extend([deep(200), deep(100_000)]);
+    let aside = format!(r#"{{"payload":{{"job":"a"}},"aside":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    bodies.extend([deep(200), deep(100_000), aside]);
     refused(&bodies, 400, "malformed_json").await;
 
     let client = Client::new();
@@ -108,7 +111,6 @@ async fn case_6_a_value_out_of_its_range_is_422_and_named() {
         ("priority", "1.5"),
         ("priority", "\"5\""),
         ("priority", "null"),
-        ("priority", "1e999999"),
         ("timeout", "\"-1s\""),
         ("timeout", "\"25h\""),
         ("timeout", "\"0ms\""),
@@ -151,9 +153,13 @@ async fn case_7_an_unknown_field_is_422_with_a_hint_and_inside_the_payload_anyth
 #[tokio::test]
 async fn case_8_a_body_that_is_not_declared_as_json_is_415() {
     let client = Client::new();
-    for kind in
-        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonp")]
-    {
+    for kind in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("application/jsonp"),
+        Some("application/json; charset=iso-8859-1"),
+    ] {
         let mut sent = request(Method::POST, "/submit-task");
         if let Some(kind) = kind {
             sent = sent.header(header::CONTENT_TYPE, kind);
@@ -188,9 +194,28 @@ async fn case_10_a_job_that_no_worker_has_is_refused_once_workers_have_told_thei
 async fn case_13_a_wait_that_is_no_duration_is_422() {
     let client = Client::new();
     let id = client.submit(r#"{"payload":{"job":"a"}}"#).await;
-    for wait in ["", "30", "-1s", "61s", "9999999999999999999s", "%00", "a"] {
+    for wait in ["", "1s&wait=2s", "1s&limit=-1", "30", "-1s", "61s", "9999999999999999999s", "%00", "a"] {
         let answer = client.get(&format!("/v1/tasks/{id}?wait={wait}")).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "invalid_field"), "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn case_13_a_page_that_cannot_be_is_422() {
+    let client = Client::new();
+    for list in ["/v1/queues", "/v1/jobs", "/v1/workers"] {
+        for query in [
+            "limit=0",
+            "limit=-1",
+            "limit=501",
+            "limit=99999999999999999999",
+            "limit=x",
+            "cursor=forged",
+            "x=1",
+        ] {
+            let answer = client.get(&format!("{list}?{query}")).await;
+            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "invalid_field"), "{query}");
+        }
     }
 }
 
@@ -242,8 +267,29 @@ async fn a_request_that_names_another_host_is_421() {
         let answer = client.send(sent).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (421, "misdirected_request"), "{host}");
     }
+    let two =
+        request(Method::GET, "/stats").header(header::HOST, "evil.example").body(Body::empty()).unwrap();
+    assert_eq!(client.send(two).await.status.as_u16(), 421);
     let nameless = axum::http::Request::get("/stats").body(Body::empty()).unwrap();
     assert_eq!(client.send(nameless).await.status.as_u16(), 421);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_changes_nothing() {
+    let client = Client::new();
+    for (origin, status) in [
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://localhost:9999", 403),
+        ("http://localhost:8000", 200),
+    ] {
+        let sent = request(Method::POST, "/v1/queues/default/pause").header(header::ORIGIN, origin);
+        let answer = client.send(sent.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status.as_u16(), status, "{origin}");
+        if status == 403 {
+            assert_eq!(answer.code(), "cross_origin");
+        }
+    }
 }
 
 /// Case 13 of "Faults": a store that is away makes 503 with Retry-After, and nothing else.

@@ -92,6 +92,23 @@ async fn a_queue_is_paused_and_resumed() {
 }
 
 #[tokio::test]
+async fn a_list_is_read_page_by_page() {
+    let client = Client::new();
+    for queue in ["c", "a", "b"] {
+        client.submit(&format!(r#"{{"payload":{{"job":"a"}},"queue":"{queue}"}}"#)).await;
+    }
+    let mut names = Vec::new();
+    let mut path = "/v1/queues?limit=2".to_owned();
+    for _page in 0..2 {
+        let page = client.get(&path).await.json();
+        names.extend(page["queues"].as_array().unwrap().iter().map(|queue| queue["name"].clone()));
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("/v1/queues?limit=2&cursor={cursor}");
+    }
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[tokio::test]
 async fn workers_and_jobs_are_what_workers_say_of_themselves() {
     let client = Client::new();
     client.advertise(&["example-task"]).await;

@@ -102,7 +102,13 @@ impl Line {
         // Calls are timed one by one, since some of them block.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = connected.map_err(|error| match error.kind() {
+            ErrorKind::AuthenticationFailed => error,
+            // Whatever a server says while a connection is made, such as that it has too many,
+            // it says of itself and not of a script.
+            _ => (ErrorKind::Io, "cannot connect", error.to_string()).into(),
+        })?;
         *place = Some(connection.clone());
         Ok(connection)
     }
@@ -198,6 +204,9 @@ fn reply(value: Value) -> Result<Reply, RedisError> {
 /// not answer, or not now, is away.
 fn trouble(what: &str, error: &RedisError) -> StoreError {
     let text = format!("{what}: {error}");
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return StoreError::Unfit(format!("{text}: check the user and the password in the Redis URL"));
+    }
     let broken = match error.kind() {
         ErrorKind::UnexpectedReturnType | ErrorKind::Parse => true,
         // `ERR` is a failing script; every other code (OOM, MISCONF, BUSY, LOADING, READONLY, …)

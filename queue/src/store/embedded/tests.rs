@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::{
     Embedded, commands,
@@ -16,6 +17,7 @@ use super::{
     dump::Value,
     keyspace::{Keyspace, ROWS},
     lua::Interpreter,
+    writer::{Job, Taker},
 };
 use crate::store::{Durability, Reply, Script, Store, StoreError};
 
@@ -284,10 +286,14 @@ async fn one_marker_wakes_one_of_many() {
 #[tokio::test]
 async fn who_has_gone_takes_no_marker() {
     let store = Embedded::in_memory();
-    let gone = tokio::time::timeout(SOON, store.take_marker(markers(&["ns:q"]), LONG)).await;
+    let keys = || markers(&["ns:q"]);
+    let gone = tokio::time::timeout(SOON, store.take_marker(keys(), LONG)).await;
     assert!(gone.is_err());
     submit(&store, "1", "ns:q").await;
-    assert!(store.take_marker(markers(&["ns:q"]), Duration::ZERO).await.unwrap());
+    let (answer, dropped) = oneshot::channel();
+    drop(dropped);
+    store.tell(Job::Take(Taker { keys: keys(), answer }));
+    assert!(store.take_marker(keys(), Duration::ZERO).await.unwrap());
 }
 
 #[tokio::test]
@@ -313,7 +319,7 @@ async fn a_store_that_failed_says_so_at_once_and_comes_back_with_what_it_held() 
     set_lease(&store, "4321").await;
     // Somebody who still reads keeps it from being opened again.
     let reader = store.handle.get().unwrap();
-    store.tell(super::Job::Reopen);
+    store.tell(Job::Reopen);
     let since = Instant::now();
     while store.check().await.is_ok() {
         tokio::task::yield_now().await;

@@ -1,0 +1,68 @@
+//! Pages of lists: at most so many items, and a cursor for the rest.
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::request::Parts,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::problem::Problem;
+
+const DEFAULT: usize = 50;
+const MOST: usize = 500;
+
+/// What a cursor begins with, so that one that was not given out is seen.
+const MARK: &str = "after:";
+
+/// Which part of a list is wanted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Asked {
+    /// How many items at most.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<String>,
+    /// Where the page before ended: its `next_cursor`.
+    cursor: Option<String>,
+}
+
+/// Which part of a list is wanted, checked.
+pub(crate) struct Page {
+    limit: usize,
+    after: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let asked = Query::<Asked>::from_request_parts(parts, state).await;
+        let Query(asked) = asked.map_err(|rejection| Problem::field("query", &rejection.body_text()))?;
+        let limit = match asked.limit.map(|limit| limit.parse()) {
+            None => DEFAULT,
+            Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
+            Some(_) => return Err(Problem::field("limit", &"must be an integer from 1 to 500")),
+        };
+        let after = match asked.cursor {
+            None => None,
+            Some(cursor) => match cursor.strip_prefix(MARK) {
+                Some(name) => Some(name.to_owned()),
+                None => return Err(Problem::field("cursor", &"must be the next_cursor of a page")),
+            },
+        };
+        Ok(Self { limit, after })
+    }
+}
+
+impl Page {
+    /// The page of a list that is sorted by name, and the cursor of the next.
+    pub(crate) fn of<T>(&self, items: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Option<String>) {
+        let after = self.after.as_deref();
+        let mut rest = items.into_iter().filter(|item| after.is_none_or(|after| name(item) > after));
+        let page: Vec<T> = rest.by_ref().take(self.limit).collect();
+        let more = rest.next().is_some();
+        let cursor = page.last().filter(|_| more).map(|last| format!("{MARK}{}", name(last)));
+        (page, cursor)
+    }
+}
