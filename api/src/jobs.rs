@@ -29,8 +29,11 @@ const FRESH: Duration = Duration::from_secs(1);
 /// however many submits there are.
 pub(crate) struct Advertised {
     queue: Queue,
-    known: Mutex<Option<(Instant, Result<Arc<[JobName]>, StoreError>)>>,
+    known: Mutex<Option<Known>>,
 }
+
+/// When the store was asked, and what it said.
+type Known = (Instant, Result<Arc<[JobName]>, StoreError>);
 
 impl Advertised {
     pub(crate) fn new(queue: Queue) -> Self {
