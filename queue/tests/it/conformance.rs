@@ -227,6 +227,23 @@ on_both_homes! {
         assert_eq!(renewed.lost, [id]);
     }
 
+    async fn a_renewal_by_the_one_who_lost_a_lease_prolongs_nobody_elses(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut slow = Worker::of(bench);
+        let token = slow.claim(1).await[0].token.clone();
+        bench.advance(LEASE);
+        bench.queue.sweep().await.unwrap();
+        Worker::of(bench).claim(1).await;
+        bench.advance(LEASE / 2);
+        let held = [Held { id, token, progress: Some(Progress { percent: 1, message: "mine".into() }) }];
+        let renewed = bench.queue.renew(&slow.instance, Bytes::new(), &[], &held).await.unwrap();
+        assert_eq!(renewed.lost, [id]);
+        let TaskState::InProgress { progress, .. } = bench.get(id).await.state else { panic!() };
+        assert_eq!(progress, None);
+        bench.advance(LEASE / 2);
+        assert_eq!(bench.queue.sweep().await.unwrap().reaped.len(), 1, "the other's lease ended on time");
+    }
+
     async fn a_released_task_returns_to_its_place_and_no_attempt_is_counted(bench: &Bench) {
         let first = bench.submit(5).await;
         let second = bench.submit(5).await;
