@@ -293,3 +293,16 @@ fn time() -> Reply {
             .into(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_those_that_scripts_are_told_of() {
+        let told = include_str!("../../scripts/README.md").rsplit('`').nth(1).expect("a list in backticks");
+        let mut ours = [READING, WRITING].concat();
+        ours.sort_unstable();
+        assert_eq!(told.split_whitespace().collect::<Vec<_>>(), ours);
+    }
+}
