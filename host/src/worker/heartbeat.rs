@@ -1,10 +1,7 @@
 //! Renews leases, off the guests' threads; and stops guests whose leases cannot be renewed before
 //! somebody else may run their tasks.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use sentinel_queue::{lease::MAX_CALL, queue::chance, store::StoreError};
 
@@ -21,36 +18,35 @@ const LOOKS: u32 = 40;
 
 /// Beats until it is dropped.
 pub(super) async fn beat(shared: Arc<Shared>) {
-    let mut next = Instant::now();
+    let mut last = Instant::now();
+    // The part of a lease to wait for. The lease itself may change: the store says it.
+    let mut wait = 0.0;
     let mut away = false;
     loop {
-        let lease = shared.lease();
-        if next <= Instant::now() {
-            match tokio::time::timeout(lease.mul_f64(RHYTHM), renew(&shared)).await {
-                Ok(Ok(())) => {
-                    next = Instant::now() + lease.mul_f64(RHYTHM);
-                    away = false;
-                }
-                outcome => {
-                    // Soon again, with jitter: many workers may be waiting for the same store.
-                    next = Instant::now() + lease.mul_f64(0.02 + 0.03 * chance());
-                    if !away {
-                        away = true;
-                        let reason = match outcome {
-                            Ok(Err(error)) => error.to_string(),
-                            _ => "no answer in time".into(),
-                        };
-                        tracing::warn!(reason, "leases could not be renewed; trying on");
-                    }
+        if last.elapsed() >= shared.lease().mul_f64(wait) {
+            let outcome = tokio::time::timeout(shared.lease().mul_f64(RHYTHM), renew(&shared)).await;
+            last = Instant::now();
+            if let Ok(Ok(())) = outcome {
+                wait = RHYTHM;
+                away = false;
+            } else {
+                // Soon again, with jitter: many workers may be waiting for the same store.
+                wait = 0.02 + 0.03 * chance();
+                if !away {
+                    away = true;
+                    let reason = match outcome {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "no answer in time".into(),
+                    };
+                    tracing::warn!(reason, "leases could not be renewed; trying on");
                 }
             }
         }
-        let stopped = shared.leases.stop_older_than(lease.mul_f64(STOP_AT));
+        let stopped = shared.leases.stop_older_than(shared.lease().mul_f64(STOP_AT));
         if stopped > 0 {
             tracing::warn!(stopped, "guests were stopped: their leases could not be renewed in time");
         }
-        let pause = next.saturating_duration_since(Instant::now()).min(lease / LOOKS);
-        tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+        tokio::time::sleep(shared.lease() / LOOKS).await;
     }
 }
 
@@ -66,7 +62,7 @@ async fn renew(shared: &Shared) -> Result<(), StoreError> {
         shared.set_lease(renewed.lease);
         if !renewed.lost.is_empty() {
             tracing::warn!(tasks = renewed.lost.len(), "leases were lost; their guests are stopped");
-            shared.leases.lose(&renewed.lost);
+            shared.leases.lose(chunk, &renewed.lost);
         }
     }
     Ok(())

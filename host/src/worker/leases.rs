@@ -31,12 +31,20 @@ pub(super) struct Lease {
 }
 
 impl Leases {
+    /// Adds a lease. An older claim of the same task is known to be lost by that: its guest is
+    /// stopped.
     pub(super) fn insert(&self, id: TaskId, lease: Lease) {
-        self.lock().insert(id, lease);
+        if let Some(lost) = self.lock().insert(id, lease) {
+            lost.interrupt.raise(Reason::Stopped);
+        }
     }
 
-    pub(super) fn remove(&self, id: TaskId) {
-        self.lock().remove(&id);
+    /// Removes a lease, unless the task is held by another claim by now.
+    pub(super) fn remove(&self, id: TaskId, token: &Token) {
+        let mut leases = self.lock();
+        if leases.get(&id).is_some_and(|lease| lease.token == *token) {
+            leases.remove(&id);
+        }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -65,11 +73,13 @@ impl Leases {
         }
     }
 
-    /// Stops these: their leases are another's, or nobody's.
-    pub(super) fn lose(&self, lost: &[TaskId]) {
+    /// Stops those of these claims that are lost: their leases are another's, or nobody's.
+    pub(super) fn lose(&self, held: &[Held], lost: &[TaskId]) {
         let leases = self.lock();
-        for lease in lost.iter().filter_map(|id| leases.get(id)) {
-            lease.interrupt.raise(Reason::Stopped);
+        for claim in held.iter().filter(|claim| lost.contains(&claim.id)) {
+            if let Some(lease) = leases.get(&claim.id).filter(|lease| lease.token == claim.token) {
+                lease.interrupt.raise(Reason::Stopped);
+            }
         }
     }
 

@@ -155,7 +155,7 @@ impl Turns {
         match ended.done {
             Done::Settle(settlement) => self.settlements.push_back(*settlement),
             Done::Release => self.releases.push((ended.id, ended.token)),
-            Done::Forget => self.shared.leases.remove(ended.id),
+            Done::Forget => self.shared.leases.remove(ended.id, &ended.token),
         }
     }
 
@@ -172,8 +172,8 @@ impl Turns {
         match self.shared.queue.release(&batch).await {
             Ok(_held) => {
                 self.releases.drain(..batch.len());
-                for (id, _) in batch {
-                    self.shared.leases.remove(id);
+                for (id, token) in batch {
+                    self.shared.leases.remove(id, &token);
                 }
             }
             Err(error) => {
@@ -189,8 +189,7 @@ impl Turns {
         let mut permits = self.free_slots();
         self.number += 1;
         let turn = Turn { number: self.number, settlements, wanted: permits.len() };
-        let sent = Instant::now();
-        let Some(answer) = self.exchange(&turn).await else {
+        let Some((answer, sent)) = self.exchange(&turn).await else {
             // Nobody knows whether it was done; told again under a new number, it is not done twice.
             for settlement in turn.settlements.into_iter().rev() {
                 self.settlements.push_front(settlement);
@@ -201,7 +200,7 @@ impl Turns {
             if !taken {
                 tracing::warn!(task = %settlement.id, "a result came too late: the lease is another's");
             }
-            self.shared.leases.remove(settlement.id);
+            self.shared.leases.remove(settlement.id, &settlement.token);
         }
         if turn.wanted > 0 {
             self.hungry = answer.claimed.len() == turn.wanted;
@@ -236,15 +235,17 @@ impl Turns {
         std::iter::from_fn(|| Arc::clone(&self.slots).try_acquire_owned().ok()).take(free).collect()
     }
 
-    /// Makes the call, and the same call again while nobody answers, for one lease at most.
-    async fn exchange(&self, turn: &Turn) -> Option<TurnAnswer> {
+    /// Makes the call, and the same call again while nobody answers, for one lease at most. With
+    /// the answer comes when it was asked for last: leases are no older than that.
+    async fn exchange(&self, turn: &Turn) -> Option<(TurnAnswer, Instant)> {
         let shared = &self.shared;
         let since = Instant::now();
         let mut wait = Duration::from_millis(20);
         loop {
+            let sent = Instant::now();
             match shared.queue.settle_and_claim(&shared.instance, &shared.config.served, turn).await {
                 Ok(answer) if answer.superseded => return None,
-                Ok(answer) => return Some(answer),
+                Ok(answer) => return Some((answer, sent)),
                 Err(error) => {
                     if wait == Duration::from_millis(20) {
                         tracing::warn!(%error, "the store did not answer a claim; asking again");
