@@ -153,8 +153,11 @@ fn read_file(named: Option<&Path>) -> Result<ServerArgs> {
         }
         Err(error) => return Err(error).with_context(|| format!("config: {}", path.display())),
     };
-    // The message of the error names the key, the line and what may stand there.
-    toml::from_str(&text).with_context(|| format!("config: {}", path.display()))
+    toml::from_str(&text).map_err(|error| {
+        // The library's own text quotes the line, in which there may be a password.
+        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        anyhow::anyhow!("config: {}: line {line}: {}", path.display(), error.message())
+    })
 }
 
 #[cfg(test)]
@@ -185,6 +188,14 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = resolve("concurency = 5", ServerArgs::default()).unwrap_err();
         assert!(format!("{error:#}").contains("concurency"), "{error:#}");
+    }
+
+    #[test]
+    fn an_error_in_the_file_does_not_quote_a_secret() {
+        for text in ["redis_url = \"redis://:secret@host\"", "redis = \"redis://:secret@host"] {
+            let error = resolve(text, ServerArgs::default()).unwrap_err();
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
     }
 
     #[test]

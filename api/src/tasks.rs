@@ -65,6 +65,10 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
 
 async fn accept(app: &App, request: Request) -> Result<Task, Problem> {
     let (head, body) = request.into_parts();
+    // Whoever sends it counts on it: not to know it must be said.
+    if head.headers.contains_key("idempotency-key") {
+        return Err(Problem::field("Idempotency-Key", &"is not supported yet: leave the header out"));
+    }
     let task = new_task(app, &head.headers, body).await?;
     app.advertised.require(&task.job).await?;
     let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;

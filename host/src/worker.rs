@@ -72,10 +72,18 @@ struct Shared {
 }
 
 impl Worker {
-    /// A worker over a queue, with the plugins it can run. Called on the control runtime.
+    /// A worker over a queue, with the plugins it can run; an error if its slots do not fit in its
+    /// memory. Called on the control runtime.
     pub fn new(queue: Queue, mut plugins: Plugins, config: WorkerConfig) -> std::io::Result<Self> {
         let limits = plugins.iter().map(|plugin| plugin.limits().memory_bytes);
         let memory = MemoryBudget::new(config.memory_bytes, config.slots, limits);
+        if let Some(fit) = memory.too_many(config.memory_bytes, config.slots) {
+            return Err(std::io::Error::other(format!(
+                "concurrency: {} guests do not fit in the {} MiB that this machine has for them: give at most {fit}",
+                config.slots,
+                config.memory_bytes >> 20
+            )));
+        }
         plugins.refuse_larger(|limit| memory.ever_fits(limit));
         let guests = guests_runtime()?;
         let shared = Shared {

@@ -208,14 +208,10 @@ impl Queue {
         Ok(TurnAnswer {
             now: Millis(now),
             settled: letters(&verdicts.into_text()?),
-            claimed: triples(tasks.into_array()?, |id, definition, state| {
+            claimed: readable(triples(tasks.into_array()?, |id, definition, state| {
                 let id = stored(id.into_text()?.parse())?;
-                Ok(Claimed {
-                    token: token.clone(),
-                    definition: record::definition(id, &definition.into_bytes()?)?,
-                    progression: record::progression(&state.into_bytes()?)?,
-                })
-            })?,
+                Ok((id, claimed(id, &token, &definition.into_bytes()?, &state.into_bytes()?)))
+            })?),
             lease: Duration::from_millis(lease.into_u64()?),
             next_due: until(now, next_due)?,
             asked: asked.into_array()?.into_iter().map(Reply::into_bytes).collect::<Result<_, _>>()?,
@@ -296,6 +292,27 @@ impl Queue {
     pub async fn wake(&self, queues: &[Bytes]) -> Result<(), StoreError> {
         self.call_once(Script::Wake, queues.to_vec()).await.map(drop)
     }
+}
+
+fn claimed(id: TaskId, token: &Token, definition: &Bytes, state: &Bytes) -> Result<Claimed, StoreError> {
+    Ok(Claimed {
+        token: token.clone(),
+        definition: record::definition(id, definition)?,
+        progression: record::progression(state)?,
+    })
+}
+
+/// A task that this version cannot read is left to the end of its lease, and keeps no other from
+/// being run.
+fn readable(tasks: Vec<(TaskId, Result<Claimed, StoreError>)>) -> Vec<Claimed> {
+    let read = tasks.into_iter().filter_map(|(id, task)| match task {
+        Ok(task) => Some(task),
+        Err(error) => {
+            tracing::error!(task = %id, %error, "a claimed task cannot be read");
+            None
+        }
+    });
+    read.collect()
 }
 
 fn push_settlement(args: &mut Vec<Bytes>, settlement: &Settlement) {

@@ -12,7 +12,7 @@ use super::{
     Shared,
     leases::Lease,
     memory::TopUp,
-    settle::{self, Done},
+    settle::{self, Done, UNKNOWN_JOB_PATIENCE},
     turns::Ended,
 };
 use crate::engine::{Call, Failure, Fault, GuestTask, Interrupt, Log, Outcome, Plugin, Report, Usage};
@@ -44,7 +44,11 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
     let Some(plugin) = shared.plugins.get(&task.definition.job) else {
         hold(Interrupt::new(), Arc::default());
         let waited = Duration::from_millis(now.0.saturating_sub(task.definition.created_at.0));
-        return tell(Done::Settle(Box::new(settle::unknown_job(&task, waited))), false);
+        tokio::spawn(async move {
+            let nobody_has_it = waited >= UNKNOWN_JOB_PATIENCE && !advertised(&shared, &task).await;
+            tell(Done::Settle(Box::new(settle::unknown_job(&task, waited, nobody_has_it))), false);
+        });
+        return;
     };
     let call = Call::new(&plugin, guest_task(&task, &plugin));
     hold(call.interrupt.clone(), Arc::clone(&call.progress));
@@ -55,6 +59,12 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
         let (done, pressure) = attend(&shared, &task, &plugin, call, slot, top_up).await;
         tell(done, pressure);
     });
+}
+
+/// Whether some worker has had the task's job lately. While nobody can tell, somebody has.
+async fn advertised(shared: &Shared, task: &Claimed) -> bool {
+    let jobs = shared.queue.jobs().await;
+    jobs.map_or(true, |jobs| jobs.iter().any(|job| job.name == task.definition.job))
 }
 
 fn guest_task(task: &Claimed, plugin: &Plugin) -> GuestTask {

@@ -30,6 +30,13 @@ impl MemoryBudget {
         Self { reserve, spare, spare_bytes }
     }
 
+    /// How many slots of this size fit in so many bytes, if not as many as were asked for. One slot
+    /// is always allowed.
+    pub fn too_many(&self, bytes: u64, slots: NonZeroU32) -> Option<u64> {
+        let fit = (bytes / self.reserve.max(1)).max(1);
+        (u64::from(slots.get()) > fit).then_some(fit)
+    }
+
     /// Reserves what a plugin with this limit needs beyond its slot's share. None: not now.
     pub fn top_up(&self, limit: usize) -> Option<TopUp> {
         let missing = (limit as u64).saturating_sub(self.reserve).div_ceil(MIB);

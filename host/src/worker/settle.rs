@@ -13,7 +13,7 @@ use sentinel_queue::{
 use crate::engine::{Clock, Fault, Outcome, Report};
 
 /// How long a task may wait for a worker that has its job.
-const UNKNOWN_JOB_PATIENCE: Duration = Duration::from_mins(10);
+pub(super) const UNKNOWN_JOB_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The longest wait that a job may ask for.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
@@ -61,12 +61,12 @@ pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64)
     Done::Settle(Box::new(settlement(task, verdict, report_kept, report.log.text.into())))
 }
 
-/// Judges a task whose job this worker does not have.
-pub(super) fn unknown_job(task: &Claimed, waited: Duration) -> Settlement {
+/// Judges a task whose job this worker does not have, and perhaps nobody.
+pub(super) fn unknown_job(task: &Claimed, waited: Duration, nobody_has_it: bool) -> Settlement {
     let message = format!("no plugin of this worker is named {:?}", task.definition.job.as_str());
     let report = ErrorReport { message, ..ErrorReport::default() };
     let error = TaskError { kind: ErrorKind::UnknownJob, report };
-    let verdict = if waited >= UNKNOWN_JOB_PATIENCE {
+    let verdict = if waited >= UNKNOWN_JOB_PATIENCE && nobody_has_it {
         Verdict::Fail(error)
     } else {
         // Waiting as long again as it has waited doubles the wait each time.

@@ -122,11 +122,6 @@ impl Turns {
         tracing::info!(running = self.shared.leases.count(), "draining: no new tasks are claimed");
         while self.shared.leases.count() > 0 {
             self.collect();
-            self.give_back().await;
-            if !self.settlements.is_empty() {
-                self.turn().await;
-                continue;
-            }
             let left = grace.saturating_duration_since(Instant::now());
             if left.is_zero() && !stopped {
                 stopped = true;
@@ -135,6 +130,11 @@ impl Turns {
                 // The store has been away all the while: what is left is run again elsewhere.
                 tracing::warn!(tasks = self.shared.leases.count(), "leases are left to end by themselves");
                 return;
+            }
+            self.give_back().await;
+            if !self.settlements.is_empty() {
+                self.turn().await;
+                continue;
             }
             let wait = if stopped { Duration::from_millis(100) } else { left };
             if let Ok(Some(ended)) = tokio::time::timeout(wait, self.ended.recv()).await {
@@ -186,7 +186,8 @@ impl Turns {
     /// One settle + claim.
     async fn turn(&mut self) {
         let settlements = self.next_batch();
-        let mut permits = self.free_slots();
+        // What guests bring must not pile up faster than the store takes it.
+        let mut permits = if self.settlements.is_empty() { self.free_slots() } else { Vec::new() };
         self.number += 1;
         let turn = Turn { number: self.number, settlements, wanted: permits.len() };
         let Some((answer, sent)) = self.exchange(&turn).await else {
@@ -250,7 +251,8 @@ impl Turns {
                     if wait == Duration::from_millis(20) {
                         tracing::warn!(%error, "the store did not answer a claim; asking again");
                     }
-                    if since.elapsed() > shared.lease() {
+                    // A worker that drains has other things to look at, too.
+                    if self.draining || since.elapsed() > shared.lease() {
                         return None;
                     }
                 }
@@ -267,7 +269,7 @@ impl Turns {
 
     /// Waits until there is something to tell or to take.
     async fn something_happens(&mut self) {
-        let idle = !self.draining && self.slots.available_permits() > 0;
+        let idle = !self.draining && self.pressed_until.is_none() && self.slots.available_permits() > 0;
         if idle && self.waiter.is_none() {
             self.waiter = Some(self.wait_for_work());
         }
@@ -278,7 +280,9 @@ impl Turns {
                 self.waiter = None;
                 match woken {
                     // Another worker may have room for it.
-                    Ok(true) if self.slots.available_permits() == 0 => self.pass_on().await,
+                    Ok(true) if self.slots.available_permits() == 0 || self.pressed_until.is_some() => {
+                        self.pass_on().await;
+                    }
                     Ok(_) => self.hungry = true,
                     Err(_) => {
                         tokio::time::sleep(Duration::from_millis(100).mul_f64(0.5 + chance())).await;

@@ -178,13 +178,12 @@ if wanted > 0 then
     table.sort(names)
   end
 end
-local settings = #names > 0 and redis.call('HMGET', P .. 'q', unpack(names)) or {}
 local bytes = 0
 for turn = 1, #names do
   -- Another queue comes first each time.
   local at = (number + turn) % #names + 1
   local name = names[at]
-  if not parse_settings(settings[at]).paused then
+  if not parse_settings(redis.call('HGET', P .. 'q', name)).paused then
     local popped = POP
     while popped == POP and wanted > 0 and bytes < ENOUGH do
       local members = redis.call('ZPOPMIN', P .. 'r:' .. name, math.min(POP, wanted))

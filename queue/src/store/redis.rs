@@ -5,7 +5,11 @@
 //! a new one; nothing is sent again from here, because only the caller knows for how long that is
 //! of use.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use redis::{
@@ -33,7 +37,10 @@ pub struct Redis {
 
 /// A place for one connection, which is made when it is needed.
 #[derive(Default)]
-struct Line(Mutex<Option<MultiplexedConnection>>);
+struct Line {
+    connection: Mutex<Option<(u64, MultiplexedConnection)>>,
+    made: AtomicU64,
+}
 
 impl Redis {
     /// A server at a URL such as `redis://127.0.0.1:6379` or `rediss://user:password@host:6380`.
@@ -57,12 +64,20 @@ impl Redis {
 
     /// Sends one command on a line, within `limit`.
     async fn send(&self, line: &Line, command: &redis::Cmd, limit: Duration) -> Result<Value, RedisError> {
-        let mut connection = line.connection(&self.client).await?;
-        let outcome = tokio::time::timeout(limit, command.query_async(&mut connection)).await;
-        let outcome =
-            outcome.unwrap_or_else(|_| Err((ErrorKind::Io, "no answer", format!("within {limit:?}")).into()));
-        if outcome.as_ref().is_err_and(|error| error.is_io_error() || error.is_unrecoverable_error()) {
-            line.drop_connection().await;
+        let mut used = None;
+        // Waiting for the connection counts: nobody stands in line for longer than a call may take.
+        let outcome = tokio::time::timeout(limit, async {
+            let (number, mut connection) = line.connection(&self.client).await?;
+            used = Some(number);
+            command.query_async(&mut connection).await
+        });
+        let outcome = outcome
+            .await
+            .unwrap_or_else(|_| Err((ErrorKind::Io, "no answer", format!("within {limit:?}")).into()));
+        if let Some(number) = used
+            && outcome.as_ref().is_err_and(|error| error.is_io_error() || error.is_unrecoverable_error())
+        {
+            line.drop_connection(number).await;
         }
         outcome
     }
@@ -94,8 +109,9 @@ impl Redis {
 }
 
 impl Line {
-    async fn connection(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
-        let mut place = self.0.lock().await;
+    /// The connection and its number.
+    async fn connection(&self, client: &Client) -> Result<(u64, MultiplexedConnection), RedisError> {
+        let mut place = self.connection.lock().await;
         if let Some(connection) = &*place {
             return Ok(connection.clone());
         }
@@ -109,12 +125,17 @@ impl Line {
             // it says of itself and not of a script.
             _ => (ErrorKind::Io, "cannot connect", error.to_string()).into(),
         })?;
-        *place = Some(connection.clone());
-        Ok(connection)
+        let made = (self.made.fetch_add(1, Ordering::Relaxed), connection);
+        *place = Some(made.clone());
+        Ok(made)
     }
 
-    async fn drop_connection(&self) {
-        self.0.lock().await.take();
+    /// Drops the connection that failed, and not the one that came after it.
+    async fn drop_connection(&self, number: u64) {
+        let mut place = self.connection.lock().await;
+        if place.as_ref().is_some_and(|(current, _)| *current == number) {
+            place.take();
+        }
     }
 }
 
