@@ -114,6 +114,65 @@ fn flushed_scripts_and_cut_connections_are_not_seen() {
     assert_eq!(settled, TASKS);
 }
 
+/// Case 13: a store that takes no writes makes readiness red, and recovers by itself.
+#[test]
+fn a_redis_that_only_reads_is_not_ready() {
+    let stack = Stack::start(&[]);
+    let mut connection = stack.connection();
+    let mut replicate = |host: &str, port: &str| {
+        redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut connection).unwrap();
+    };
+    replicate("127.0.0.1", "1");
+    assert_eq!(stack.api.get("/readyz").status, 503);
+    let answer = stack.api.post("/submit-task", r#"{"payload":{"job":"example-task"}}"#);
+    assert_eq!((answer.status, &answer.json()["code"]), (503, &"store_unavailable".into()));
+    replicate("NO", "ONE");
+    assert_eq!(stack.api.get("/readyz").status, 200);
+    let id = stack.api.submit(r#"{"payload":{"job":"example-task"}}"#);
+    assert_eq!(stack.api.get(&format!("/v1/tasks/{id}?wait=30s")).json()["status"], "COMPLETED");
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_while_redis_is_away_ends() {
+    let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let dir = tempfile::tempdir().unwrap();
+    plugins(dir.path());
+    let (api, address) = free_address();
+    let url = redis.url();
+    let mut connection = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+    redis::cmd("SET").arg("{s0}:lease").arg(1000).exec(&mut connection).unwrap();
+    let _api = Process::start(&["api", "--listen", &address, "--redis", &url], dir.path());
+    let mut worker = Process::start(&["worker", "--redis", &url, "--grace", "200ms"], dir.path());
+    api.wait_until_ready(1);
+    let id = api.submit(r#"{"payload":{"job":"hostile","do":"sleep","ms":300}}"#);
+    wait_for("the task in progress", || (api.task(&id)["status"] == "IN_PROGRESS").then_some(()));
+    redis.kill();
+    assert_eq!(worker.terminate(), Some(0));
+    redis.start_again();
+    let _other = Process::start(&["worker", "--redis", &url], dir.path());
+    assert_eq!(api.get(&format!("/v1/tasks/{id}?wait=60s")).json()["status"], "COMPLETED");
+}
+
+#[test]
+fn more_slots_than_memory_holds_are_refused_with_the_number_that_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    plugins(dir.path());
+    let plugins = dir.path().join("plugins");
+    let data = dir.path().join("data");
+    let said = refused(&[
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--concurrency",
+        "5000",
+        "--plugins",
+        plugins.to_str().unwrap(),
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    assert!(said.contains("concurrency") && said.contains("at most"), "{said}");
+}
+
 /// Case 16: when memory is full, submits are refused and what runs lands all the same.
 #[test]
 fn a_full_redis_refuses_submits_and_takes_results() {

@@ -325,6 +325,20 @@ on_both_homes! {
         assert_eq!(Worker::of(bench).claim(5).await.len(), 1);
     }
 
+    async fn thousands_of_queues_stop_nobody(bench: &Bench) {
+        for batch in 0..9 {
+            let tasks: Vec<_> = (0..1000)
+                .map(|number| {
+                    let mut task = new_task(0);
+                    task.queue = format!("q{}", batch * 1000 + number).parse().unwrap();
+                    task
+                })
+                .collect();
+            bench.queue.submit(&tasks).await.unwrap();
+        }
+        assert_eq!(Worker::of(bench).claim(10).await.len(), 10);
+    }
+
     async fn every_queue_gets_its_turn(bench: &Bench) {
         for name in ["a", "b", "c"] {
             let tasks = [0; 3].map(|priority| {
