@@ -155,8 +155,10 @@ fn read_file(named: Option<&Path>) -> Result<ServerArgs> {
     };
     toml::from_str(&text).map_err(|error| {
         // The library's own text quotes the line, in which there may be a password.
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-        anyhow::anyhow!("config: {}: line {line}: {}", path.display(), error.message())
+        let number = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        let line = text.lines().nth(number - 1).unwrap_or_default();
+        let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+        anyhow::anyhow!("config: {}: line {number}: {key}: {}", path.display(), error.message())
     })
 }
 
@@ -194,7 +196,7 @@ mod tests {
     fn an_error_in_the_file_does_not_quote_a_secret() {
         for text in ["redis_url = \"redis://:secret@host\"", "redis = \"redis://:secret@host"] {
             let error = resolve(text, ServerArgs::default()).unwrap_err();
-            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+            assert!(!format!("{error:#}").contains("secret"), "{error:#}");
         }
     }
 
