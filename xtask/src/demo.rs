@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde_json::Value;
 
 use crate::{
     guests,
@@ -32,8 +33,7 @@ pub(crate) fn run() -> Result<()> {
     let greeting =
         ["submit", "example-task", r#"{"name":"Ada","numbers":[3,1,2]}"#, "--priority", "5", "--wait"];
     dev.show("a task and its result", &greeting, "")?;
-    let primes = ["submit", "count-primes", r#"{"limit":100000000}"#, "--wait"];
-    dev.show("pure CPU work, with progress", &primes, "")?;
+    dev.watch("some seconds of CPU work, with its progress", "count-primes", r#"{"limit":4000000000}"#)?;
     let picture = format!(r#"{{"image":"{}","width":64}}"#, BASE64.encode(picture()?));
     dev.show(
         "an image of 640 × 480, made into a thumbnail",
@@ -105,6 +105,31 @@ impl Dev {
         let cut = if shown.len() < output.trim_end().len() { " …" } else { "" };
         println!("{shown}{cut}\n({:.0} ms)\n", since.elapsed().as_secs_f64() * 1000.0);
         Ok(())
+    }
+
+    /// Submits a task and shows how far it says it has come, then its result.
+    fn watch(&self, what: &str, job: &str, payload: &str) -> Result<()> {
+        println!("── {what}\n$ sentinel submit {job} '{payload}'");
+        let submitted = self.output(&["submit", job, payload], "")?;
+        let id = submitted.split(' ').next().context("submit printed no id")?;
+        println!("{}\n$ sentinel task get {id}", submitted.trim_end());
+        let mut told = String::new();
+        loop {
+            let task: Value =
+                serde_json::from_str(&self.output(&["task", "get", id, "--output", "json"], "")?)?;
+            if task.get("finished_at").is_some() {
+                println!("{} {}\n", task["status"].as_str().unwrap_or_default(), task["result"]);
+                return Ok(());
+            }
+            let progress = &task["progress"];
+            let message = progress["message"].as_str().unwrap_or_default();
+            let now = format!("{} % {message}", progress["percent"]);
+            if !progress.is_null() && now != told {
+                println!("IN_PROGRESS {now}");
+                told = now;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn output(&self, args: &[&str], input: &str) -> Result<String> {
