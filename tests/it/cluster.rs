@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sentinel_testkit::{free_port, wait_for};
+use sentinel_testkit::{RedisServer, free_port, wait_for};
 use serde_json::Value;
 
 /// A process of ours; killed when dropped.
@@ -145,6 +145,43 @@ impl Api {
 
     pub(crate) fn count(self, status: &str) -> u64 {
         self.get("/stats").json()["status_counts"][status].as_u64().expect("a count")
+    }
+}
+
+/// A Redis, an API over it, and as many workers as the test starts.
+pub(crate) struct Stack {
+    pub(crate) redis: RedisServer,
+    pub(crate) api: Api,
+    pub(crate) dir: tempfile::TempDir,
+    _api: Process,
+}
+
+impl Stack {
+    /// Without workers; `redis` is added to Redis's command line.
+    pub(crate) fn start(redis: &[&str]) -> Self {
+        let redis = RedisServer::start(redis);
+        let dir = tempfile::tempdir().expect("a directory");
+        plugins(dir.path());
+        let (api, address) = free_address();
+        let server = ["api", "--listen", &address, "--redis", &redis.url()];
+        let server = Process::start(&server, dir.path());
+        Self { redis, api, dir, _api: server }
+    }
+
+    pub(crate) fn worker(&self, args: &[&str]) -> Process {
+        let url = self.redis.url();
+        Process::start(&[&["worker", "--redis", &url], args].concat(), self.dir.path())
+    }
+
+    pub(crate) fn connection(&self) -> redis::Connection {
+        let client = redis::Client::open(self.redis.url()).expect("a URL");
+        client.get_connection().expect("Redis is there")
+    }
+
+    /// Sets the length of leases for this store.
+    pub(crate) fn set_lease(&self, millis: u32) {
+        let set = redis::cmd("SET").arg("{s0}:lease").arg(millis).to_owned();
+        set.exec(&mut self.connection()).expect("Redis takes it");
     }
 }
 

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sentinel_testkit::{RedisServer, wait_for};
+use sentinel_testkit::wait_for;
 
-use crate::cluster::{Api, Process, free_address, plugins};
+use crate::cluster::{Api, Process, Stack, free_address, plugins};
 
 /// Three workers with two slots each, default leases; each second for ten seconds one of them is
 /// killed while it holds leases, and replaced.
@@ -16,21 +16,15 @@ fn workers_that_are_killed_again_and_again_lose_nothing() {
     const KILLS: u32 = 10;
     // Six slots, a tenth of a second each, for about twenty seconds.
     const TASKS: usize = 1200;
-    let redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let dir = tempfile::tempdir().unwrap();
-    plugins(dir.path());
-    let (api, address) = free_address();
-    let url = redis.url();
-    let _api = Process::start(&["api", "--listen", &address, "--redis", &url], dir.path());
-    let worker = || {
-        Process::start(&["worker", "--concurrency", "2", "--redis", &url, "--data-dir", "data"], dir.path())
-    };
+    let stack = Stack::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let api = stack.api;
+    let worker = || stack.worker(&["--concurrency", "2"]);
     let mut workers = [worker(), worker(), worker()];
     api.wait_until_ready(3);
     let body = r#"{"payload":{"job":"hostile","do":"sleep","ms":100}}"#;
     let ids: Vec<_> = (0..TASKS).map(|_| api.submit(body)).collect();
 
-    let mut watch = Watch::new(&url);
+    let mut watch = Watch::new(&stack);
     let mut with_leases = 0;
     for round in 0..KILLS {
         let next = Instant::now() + Duration::from_secs(1);
@@ -84,9 +78,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(url: &str) -> Self {
-        let redis = redis::Client::open(url).unwrap().get_connection().unwrap();
-        Self { redis, lost: HashMap::new(), waits: Vec::new() }
+    fn new(stack: &Stack) -> Self {
+        Self { redis: stack.connection(), lost: HashMap::new(), waits: Vec::new() }
     }
 
     fn runs(&mut self) -> HashMap<String, String> {
@@ -187,16 +180,9 @@ fn submit_some(api: Api, count: usize, acknowledged: &mut HashSet<String>) {
 #[test]
 fn a_worker_that_is_told_to_stop_under_load_burns_no_attempt() {
     const TASKS: usize = 3000;
-    let redis = RedisServer::start(&[]);
-    let dir = tempfile::tempdir().unwrap();
-    plugins(dir.path());
-    let (api, address) = free_address();
-    let url = redis.url();
-    let _api = Process::start(&["api", "--listen", &address, "--redis", &url], dir.path());
-    let worker = || {
-        let grace = ["--grace", "100ms", "--data-dir", "data"];
-        Process::start(&[&["worker", "--concurrency", "4", "--redis", &url][..], &grace].concat(), dir.path())
-    };
+    let stack = Stack::start(&[]);
+    let api = stack.api;
+    let worker = || stack.worker(&["--concurrency", "4", "--grace", "100ms"]);
     let mut first = worker();
     api.wait_until_ready(1);
     api.post("/v1/queues/default/pause", "");
@@ -219,17 +205,10 @@ fn a_worker_that_is_told_to_stop_under_load_burns_no_attempt() {
 /// Case 3: a worker that was stopped past its lease is refused when it comes back, and goes on.
 #[test]
 fn a_worker_that_slept_through_its_lease_settles_nothing_and_goes_on() {
-    let redis = RedisServer::start(&[]);
-    let dir = tempfile::tempdir().unwrap();
-    plugins(dir.path());
-    let (api, address) = free_address();
-    let url = redis.url();
-    let mut connection = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
-    redis::cmd("SET").arg("{s0}:lease").arg(1000).exec(&mut connection).unwrap();
-    let _api = Process::start(&["api", "--listen", &address, "--redis", &url], dir.path());
-    let worker = || {
-        Process::start(&["worker", "--concurrency", "1", "--redis", &url, "--data-dir", "data"], dir.path())
-    };
+    let stack = Stack::start(&[]);
+    let api = stack.api;
+    stack.set_lease(1000);
+    let worker = || stack.worker(&["--concurrency", "1"]);
     let sleeper = worker();
     api.wait_until_ready(1);
     let id = api.submit(r#"{"payload":{"job":"hostile","do":"sleep","ms":400}}"#);
@@ -241,7 +220,7 @@ fn a_worker_that_slept_through_its_lease_settles_nothing_and_goes_on() {
     let task = api.get(&format!("/v1/tasks/{id}?wait=30s")).json();
     assert_eq!((&task["status"], &task["attempt"]), (&"COMPLETED".into(), &2.into()));
     let settled: u64 =
-        redis::cmd("HGET").arg("{s0}:stats").arg("default:COMPLETED").query(&mut connection).unwrap();
+        redis::cmd("HGET").arg("{s0}:stats").arg("default:COMPLETED").query(&mut stack.connection()).unwrap();
     assert_eq!(settled, 1);
 }
 
@@ -249,22 +228,18 @@ fn a_worker_that_slept_through_its_lease_settles_nothing_and_goes_on() {
 #[test]
 fn a_redis_that_is_killed_and_comes_back_lost_nothing() {
     const TASKS: usize = 100;
-    let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let dir = tempfile::tempdir().unwrap();
-    plugins(dir.path());
-    let (api, address) = free_address();
-    let url = redis.url();
-    let _api = Process::start(&["api", "--listen", &address, "--redis", &url], dir.path());
-    let _worker = Process::start(&["worker", "--redis", &url, "--data-dir", "data"], dir.path());
+    let mut stack = Stack::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let api = stack.api;
+    let _worker = stack.worker(&[]);
     api.wait_until_ready(1);
     let body = r#"{"payload":{"job":"hostile","do":"sleep","ms":300}}"#;
     let ids: Vec<_> = (0..TASKS).map(|_| api.submit(body)).collect();
-    redis.kill();
+    stack.redis.kill();
     let refused = api.post("/submit-task", body);
     assert_eq!(refused.status, 503);
     assert!(refused.head.to_ascii_lowercase().contains("retry-after: 1"), "{}", refused.head);
     assert_eq!(api.get("/readyz").status, 503);
-    redis.start_again();
+    stack.redis.start_again();
     for id in ids {
         let task = api.get(&format!("/v1/tasks/{id}?wait=60s")).json();
         assert_eq!((&task["status"], &task["attempt"]), (&"COMPLETED".into(), &1.into()), "{task}");

@@ -11,34 +11,14 @@ use std::{
 
 use sentinel_testkit::{RedisServer, wait_for};
 
-use crate::cluster::{Api, Process, free_address, plugins};
+use crate::cluster::{Process, Stack, free_address, plugins};
 
-/// Redis, an API and a worker.
-struct Stack {
-    redis: RedisServer,
-    api: Api,
-    dir: tempfile::TempDir,
-    _processes: [Process; 2],
-}
-
-impl Stack {
-    fn start(redis: &[&str]) -> Self {
-        let redis = RedisServer::start(redis);
-        let dir = tempfile::tempdir().unwrap();
-        plugins(dir.path());
-        let (api, address) = free_address();
-        let url = redis.url();
-        let processes = [
-            Process::start(&["api", "--listen", &address, "--redis", &url], dir.path()),
-            Process::start(&["worker", "--redis", &url], dir.path()),
-        ];
-        api.wait_until_ready(1);
-        Self { redis, api, dir, _processes: processes }
-    }
-
-    fn connection(&self) -> redis::Connection {
-        redis::Client::open(self.redis.url()).unwrap().get_connection().unwrap()
-    }
+/// A stack with one worker that is ready.
+fn ready(redis: &[&str]) -> (Stack, Process) {
+    let stack = Stack::start(redis);
+    let worker = stack.worker(&[]);
+    stack.api.wait_until_ready(1);
+    (stack, worker)
 }
 
 /// Runs `sentinel` until it gives up; answers what it said.
@@ -67,7 +47,7 @@ fn readiness_names_what_an_accepted_task_survives() {
         (&["--appendonly", "yes", "--appendfsync", "everysec"], "everysec"),
         (&[], "none"),
     ] {
-        let stack = Stack::start(args);
+        let (stack, _worker) = ready(args);
         assert_eq!(stack.api.get("/readyz").json()["durability"], level);
     }
 }
@@ -77,7 +57,7 @@ fn readiness_names_what_an_accepted_task_survives() {
 #[test]
 fn flushed_scripts_and_cut_connections_are_not_seen() {
     const TASKS: usize = 300;
-    let stack = Stack::start(&[]);
+    let (stack, _worker) = ready(&[]);
     let stop = Arc::new(AtomicBool::new(false));
     let trouble = std::thread::spawn({
         let stop = Arc::clone(&stop);
@@ -117,7 +97,7 @@ fn flushed_scripts_and_cut_connections_are_not_seen() {
 /// Case 13: a store that takes no writes makes readiness red, and recovers by itself.
 #[test]
 fn a_redis_that_only_reads_is_not_ready() {
-    let stack = Stack::start(&[]);
+    let (stack, _worker) = ready(&[]);
     let mut connection = stack.connection();
     let mut replicate = |host: &str, port: &str| {
         redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut connection).unwrap();
@@ -134,22 +114,17 @@ fn a_redis_that_only_reads_is_not_ready() {
 
 #[test]
 fn a_worker_that_is_told_to_stop_while_redis_is_away_ends() {
-    let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let dir = tempfile::tempdir().unwrap();
-    plugins(dir.path());
-    let (api, address) = free_address();
-    let url = redis.url();
-    let mut connection = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
-    redis::cmd("SET").arg("{s0}:lease").arg(1000).exec(&mut connection).unwrap();
-    let _api = Process::start(&["api", "--listen", &address, "--redis", &url], dir.path());
-    let mut worker = Process::start(&["worker", "--redis", &url, "--grace", "200ms"], dir.path());
+    let mut stack = Stack::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    stack.set_lease(1000);
+    let api = stack.api;
+    let mut worker = stack.worker(&["--grace", "200ms"]);
     api.wait_until_ready(1);
     let id = api.submit(r#"{"payload":{"job":"hostile","do":"sleep","ms":300}}"#);
     wait_for("the task in progress", || (api.task(&id)["status"] == "IN_PROGRESS").then_some(()));
-    redis.kill();
+    stack.redis.kill();
     assert_eq!(worker.terminate(), Some(0));
-    redis.start_again();
-    let _other = Process::start(&["worker", "--redis", &url], dir.path());
+    stack.redis.start_again();
+    let _other = stack.worker(&[]);
     assert_eq!(api.get(&format!("/v1/tasks/{id}?wait=60s")).json()["status"], "COMPLETED");
 }
 
@@ -176,7 +151,7 @@ fn more_slots_than_memory_holds_are_refused_with_the_number_that_fits() {
 /// Case 16: when memory is full, submits are refused and what runs lands all the same.
 #[test]
 fn a_full_redis_refuses_submits_and_takes_results() {
-    let stack = Stack::start(&[]);
+    let (stack, _worker) = ready(&[]);
     let running = stack.api.submit(r#"{"payload":{"job":"hostile","do":"sleep","ms":500}}"#);
     wait_for("the task in progress", || (stack.api.task(&running)["status"] == "IN_PROGRESS").then_some(()));
     let mut connection = stack.connection();
@@ -208,7 +183,7 @@ fn a_second_server_on_the_same_embedded_store_is_refused() {
 /// Case 9.
 #[test]
 fn few_file_descriptors_are_backpressure_and_no_crash() {
-    let stack = Stack::start(&[]);
+    let (stack, _worker) = ready(&[]);
     let (api, address) = free_address();
     // The shell's limit is the server's.
     let command = format!(
