@@ -8,12 +8,12 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    names::{Millis, Namespace, QueueName, TaskId},
-    queue::{Queue, exactly, queue_key, stored, text, triples},
+    names::{ConcurrencyKey, Millis, Namespace, QueueName, TaskId},
+    queue::{Queue, exactly, groups, queue_key, stand, stored, text},
     record,
     state::ErrorKind,
     store::{Reply, Script, StoreError},
-    task::{AttemptReport, Definition, Progress, Progression, TaskError},
+    task::{AttemptReport, Definition, MAX_LOST, Policy, Progress, Progression, TaskError},
 };
 
 /// How many tasks one call may settle, claim or renew.
@@ -60,6 +60,16 @@ pub struct Claimed {
     pub definition: Definition,
     /// How its attempts went so far.
     pub progression: Progression,
+    /// What its queue asks for when neither it nor its job say.
+    pub defaults: Policy,
+}
+
+impl Claimed {
+    /// Whether only the death of a process that ran nothing else may convict it: it lost every
+    /// other worker that it may.
+    pub fn must_run_apart(&self) -> bool {
+        self.progression.lost + 1 >= MAX_LOST
+    }
 }
 
 /// How an attempt is settled.
@@ -71,6 +81,10 @@ pub struct Settlement {
     pub token: Token,
     /// Whose it is.
     pub namespace: Namespace,
+    /// Where it waited.
+    pub queue: QueueName,
+    /// What it shares with others.
+    pub concurrency_key: Option<ConcurrencyKey>,
     /// The attempt's number.
     pub attempt: u32,
     /// What becomes of the task.
@@ -82,6 +96,22 @@ pub struct Settlement {
 }
 
 impl Settlement {
+    /// The settlement of a claimed task.
+    pub fn of(task: &Claimed, verdict: Verdict, report: AttemptReport, log: Bytes) -> Self {
+        let Definition { id, spec, .. } = &task.definition;
+        Self {
+            id: *id,
+            token: task.token.clone(),
+            namespace: spec.namespace.clone(),
+            queue: spec.queue.clone(),
+            concurrency_key: spec.concurrency_key.clone(),
+            attempt: task.progression.attempt(),
+            verdict,
+            report,
+            log,
+        }
+    }
+
     /// About how many bytes a call carries for it.
     pub fn size(&self) -> usize {
         let result = if let Verdict::Complete(result) = &self.verdict { result.len() } else { 0 };
@@ -98,8 +128,9 @@ pub enum Verdict {
     Fail(TaskError),
     /// Tried again after a while; the attempt counts.
     Retry(TaskError, Duration),
-    /// Tried again after a while; the attempt does not count.
-    Postpone(TaskError, Duration),
+    /// This worker has no such job: left to another one after a while, uncounted. While no worker
+    /// at all advertises the job the wait grows, and in the end the task is FAILED.
+    Elsewhere(TaskError, Duration),
 }
 
 /// Which queues a worker serves.
@@ -108,8 +139,8 @@ pub enum Served {
     /// All there are, in rotation.
     #[default]
     All,
-    /// These, in rotation.
-    Only(Vec<(Namespace, QueueName)>),
+    /// These; of what is claimed, each gets its share first.
+    Only(Vec<(Namespace, QueueName, u32)>),
 }
 
 /// One settle + claim of one worker instance. Instances have one such call in flight.
@@ -171,6 +202,8 @@ pub struct Swept {
     pub promoted: u64,
     /// The leases that had ended.
     pub reaped: Vec<Reaped>,
+    /// Whether there is more to do at once.
+    pub more: bool,
 }
 
 /// A lease that ended.
@@ -199,7 +232,9 @@ impl Queue {
         }
         args.push(text(&turn.wanted));
         if let Served::Only(queues) = served {
-            args.extend(queues.iter().map(|(namespace, queue)| queue_key(namespace, queue)));
+            for (namespace, queue, share) in queues {
+                args.extend([queue_key(namespace, queue), text(share)]);
+            }
         }
         let reply = self.call_once(Script::SettleClaim, args).await?.into_array()?;
         let [word, now, lease, next_due, verdicts, tasks, asked] = exactly(reply)?;
@@ -208,9 +243,10 @@ impl Queue {
         Ok(TurnAnswer {
             now: Millis(now),
             settled: letters(&verdicts.into_text()?),
-            claimed: readable(triples(tasks.into_array()?, |id, definition, state| {
+            claimed: readable(groups(tasks.into_array()?, |[id, definition, state, defaults]| {
                 let id = stored(id.into_text()?.parse())?;
-                Ok((id, claimed(id, &token, &definition.into_bytes()?, &state.into_bytes()?)))
+                let (definition, state) = (definition.into_bytes()?, state.into_bytes()?);
+                Ok((id, claimed(id, &token, &definition, &state, &defaults.into_bytes()?)))
             })?),
             lease: Duration::from_millis(lease.into_u64()?),
             next_due: until(now, next_due)?,
@@ -258,11 +294,12 @@ impl Queue {
     /// Ends expired leases and makes due tasks ready; the next slice of each.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
         let reply = self.call_once(Script::Sweep, vec![]).await?.into_array()?;
-        let [now, next_due, promoted, reaped] = exactly(reply)?;
+        let [now, next_due, promoted, reaped, more] = exactly(reply)?;
         Ok(Swept {
             next_due: until(now.into_u64()?, next_due)?,
             promoted: promoted.into_u64()?,
-            reaped: triples(reaped.into_array()?, |id, token, word| {
+            more: more.into_u64()? == 1,
+            reaped: groups(reaped.into_array()?, |[id, token, word]| {
                 Ok(Reaped {
                     id: stored(id.into_text()?.parse())?,
                     token: Token(token.into_text()?),
@@ -294,12 +331,16 @@ impl Queue {
     }
 }
 
-fn claimed(id: TaskId, token: &Token, definition: &Bytes, state: &Bytes) -> Result<Claimed, StoreError> {
-    Ok(Claimed {
-        token: token.clone(),
-        definition: record::definition(id, definition)?,
-        progression: record::progression(state)?,
-    })
+fn claimed(
+    id: TaskId,
+    token: &Token,
+    definition: &Bytes,
+    state: &Bytes,
+    defaults: &Bytes,
+) -> Result<Claimed, StoreError> {
+    let (definition, progression) = stand(id, definition, state)?;
+    let defaults = record::defaults(defaults)?;
+    Ok(Claimed { token: token.clone(), definition, progression, defaults })
 }
 
 /// A task that this version cannot read is left to the end of its lease, and keeps no other from
@@ -317,26 +358,24 @@ fn readable(tasks: Vec<(TaskId, Result<Claimed, StoreError>)>) -> Vec<Claimed> {
 
 fn push_settlement(args: &mut Vec<Bytes>, settlement: &Settlement) {
     let none = Duration::ZERO;
+    let failed = |error: &TaskError| {
+        let report = AttemptReport { error: error.report.clone(), ..settlement.report.clone() };
+        record::ended_tail(&report, &[])
+    };
     let (action, kind, delay, tail) = match &settlement.verdict {
         Verdict::Complete(result) => {
             ("COMPLETED", None, none, record::ended_tail(&settlement.report, result))
         }
-        Verdict::Fail(error) => {
-            let report = AttemptReport { error: error.report.clone(), ..settlement.report.clone() };
-            ("FAILED", Some(error.kind), none, record::ended_tail(&report, &[]))
-        }
-        Verdict::Retry(error, delay) => {
-            ("retry", Some(error.kind), *delay, record::error_tail(&error.report))
-        }
-        Verdict::Postpone(error, delay) => {
-            ("postpone", Some(error.kind), *delay, record::error_tail(&error.report))
-        }
+        Verdict::Fail(error) => ("FAILED", Some(error.kind), none, failed(error)),
+        Verdict::Retry(error, delay) => ("retry", Some(error.kind), *delay, failed(error)),
+        Verdict::Elsewhere(error, delay) => ("unknown", Some(error.kind), *delay, failed(error)),
     };
     args.extend([
         text(&settlement.id),
         text(&settlement.token),
         Bytes::from_static(action.as_bytes()),
-        text(&settlement.namespace),
+        queue_key(&settlement.namespace, &settlement.queue),
+        settlement.concurrency_key.as_ref().map(text).unwrap_or_default(),
         text(&settlement.attempt),
         Bytes::from_static(kind.map_or("", ErrorKind::as_str).as_bytes()),
         text(&delay.as_millis()),

@@ -5,13 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod duration;
 pub mod lease;
+pub mod list;
 pub mod names;
 pub mod payload;
 pub mod queue;
 pub mod retry;
+pub mod settings;
 pub mod state;
+pub mod steer;
 pub mod store;
 pub mod sweeper;
 pub mod task;
@@ -19,10 +23,13 @@ pub mod task;
 mod record;
 
 pub use self::{
-    names::{JobName, Millis, Namespace, Priority, QueueName, TaskId},
+    names::{
+        ConcurrencyKey, IdempotencyKey, JobName, Millis, Namespace, Priority, QueueName, Tag, Tags, TaskId,
+    },
     payload::Payload,
     queue::Queue,
     retry::Backoff,
+    settings::QueueSettings,
     state::{ErrorKind, Status},
-    task::{NewTask, Policy, Task},
+    task::{NewTask, Policy, Spec, Task},
 };

@@ -83,6 +83,107 @@ name!(
     "namespace"
 );
 
+macro_rules! token {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $rule:literal, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// It as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                if (1..=$longest).contains(&text.len()) && text.bytes().all($allowed) {
+                    return Ok(Self(text.to_owned()));
+                }
+                let shown: String = text.chars().take($longest + 1).collect();
+                Err(Invalid::new($what, shown, $rule))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+token!(
+    /// What tasks share that must not run at the same time: 1 to 128 visible ASCII characters.
+    ConcurrencyKey,
+    "concurrency_key",
+    128,
+    "must be 1 to 128 visible ASCII characters",
+    |byte| byte.is_ascii_graphic()
+);
+token!(
+    /// By which a submit is known that is sent again: 1 to 200 visible ASCII characters.
+    IdempotencyKey,
+    "idempotency_key",
+    200,
+    "must be 1 to 200 visible ASCII characters",
+    |byte| byte.is_ascii_graphic()
+);
+token!(
+    /// A word to find tasks by: 1 to 64 letters, digits and `._:/=@-`.
+    Tag,
+    "tag",
+    64,
+    "must be 1 to 64 letters, digits and ._:/=@-",
+    |byte| byte.is_ascii_alphanumeric() || b"._:/=@-".contains(&byte)
+);
+
+/// The tags of one task: at most 10, at most 240 characters with a comma between each two.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags(Vec<Tag>);
+
+impl Tags {
+    /// Checks their number and length; a tag that is there twice is there once.
+    pub fn new(mut tags: Vec<Tag>) -> Result<Self, Invalid> {
+        tags.sort();
+        tags.dedup();
+        let tags = Self(tags);
+        let (count, length) = (tags.0.len(), tags.to_string().len());
+        if count <= 10 && length <= 240 {
+            return Ok(tags);
+        }
+        let found = format!("{count} tags of {length} characters");
+        Err(Invalid::new("tags", found, "may be at most 10, of 240 characters with a comma between each two"))
+    }
+
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Tag> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, tag) in self.0.iter().enumerate() {
+            f.write_str(if i > 0 { "," } else { "" })?;
+            f.write_str(&tag.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Tags {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let tags = text.split(',').filter(|tag| !tag.is_empty()).map(str::parse);
+        Self::new(tags.collect::<Result<_, _>>()?)
+    }
+}
+
 impl Default for QueueName {
     fn default() -> Self {
         Self("default".into())
@@ -97,7 +198,8 @@ impl Default for Namespace {
 
 /// A task's identity: a UUID of version 7 whose 12 `rand_a` bits hold the number of the partition
 /// that the task lives in, which is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct TaskId(Uuid);
 
 impl TaskId {
@@ -118,6 +220,20 @@ impl FromStr for TaskId {
         Uuid::parse_str(text)
             .map(Self)
             .map_err(|_| Invalid::new("task id", text.chars().take(64).collect::<String>(), "must be a UUID"))
+    }
+}
+
+impl TryFrom<String> for TaskId {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<TaskId> for String {
+    fn from(id: TaskId) -> Self {
+        id.to_string()
     }
 }
 

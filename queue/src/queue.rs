@@ -4,6 +4,7 @@
 //! call (claim, settle, renew, release) is in [`crate::lease`].
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,17 +13,22 @@ use std::{
 };
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::{
     names::{Invalid, JobName, Millis, Namespace, QueueName, TaskId},
     record,
+    settings::QueueSettings,
     state::Status,
     store::{Durability, Reply, Script, Store, StoreError},
-    task::{NewTask, Progress, Task, TaskState},
+    task::{Definition, Event, NewTask, Progress, Progression, Spec, Task, TaskState, When},
 };
 
 /// Every key begins with it: the one partition there is.
 pub const PREFIX: &str = "{s0}:";
+
+/// The channel on which the end of watched tasks is said: their ids, with commas between.
+pub const DONE: &str = "{s0}:done";
 
 /// How many tasks one submit may hold.
 pub const MAX_BATCH: usize = 1000;
@@ -45,15 +51,62 @@ enum Clock {
     Injected(Arc<AtomicU64>),
 }
 
-/// How many tasks are held in each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Status::ALL.len()]);
+/// How many tasks are held in each state, and how many ever were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    held: [u64; Status::ALL.len()],
+    lifetime: BTreeMap<String, u64>,
+}
 
 impl Counts {
     /// How many are held in one state.
     pub fn of(&self, status: Status) -> u64 {
-        self.0[status as usize]
+        self.held[status as usize]
     }
+
+    /// How many are held in all.
+    pub fn held(&self) -> u64 {
+        self.held.iter().sum()
+    }
+
+    /// How often something ever happened: `submitted`, `COMPLETED`, `FAILED`, `CANCELLED`,
+    /// `retry`, `unknown`, `lost`, `redriven`, `removed`.
+    pub fn ever(&self, what: &str) -> u64 {
+        self.lifetime.get(what).copied().unwrap_or(0)
+    }
+}
+
+/// A task that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id: not that of the submit if that was a double.
+    pub id: TaskId,
+    /// When it was accepted.
+    pub at: Millis,
+    /// Whether the task was there before, by its idempotency key.
+    pub deduplicated: bool,
+}
+
+/// Why tasks were not accepted, none of them.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another task has the idempotency key of one of them.
+    #[error("the idempotency key was used before, with another queue or payload")]
+    Conflict {
+        /// Which of them, from 0.
+        index: usize,
+    },
+    /// One of them waits for a task that is not there.
+    #[error("there is no task {parent} to wait for")]
+    NoParent {
+        /// Which of them, from 0.
+        index: usize,
+        /// The task that is not there.
+        parent: TaskId,
+    },
 }
 
 /// A queue as it is listed.
@@ -61,10 +114,16 @@ impl Counts {
 pub struct QueueInfo {
     /// Its name.
     pub name: QueueName,
+    /// What was set for it.
+    pub settings: QueueSettings,
     /// Whether it hands out nothing.
     pub paused: bool,
     /// How many tasks are ready in it.
     pub depth: u64,
+    /// How many of these wait for their concurrency key.
+    pub parked: u64,
+    /// How many run, if that is limited.
+    pub running: Option<u64>,
 }
 
 /// A worker as it is listed.
@@ -99,26 +158,30 @@ impl Queue {
         Self { store, clock: Clock::Injected(clock) }
     }
 
-    /// Accepts tasks, all or none. Answers when each was accepted, after the store has them.
+    /// Accepts tasks, all or none. Answers, after the store has them, which task stands for each
+    /// and when that was accepted.
     ///
     /// # Panics
     ///
     /// If there are more than [`MAX_BATCH`].
-    pub async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Millis>, StoreError> {
+    pub async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Accepted>, SubmitError> {
         assert!(tasks.len() <= MAX_BATCH, "a submit holds at most {MAX_BATCH} tasks");
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        let mut args = Vec::with_capacity(tasks.len() * 5);
-        for task in tasks {
-            args.push(text(&task.id));
-            args.push(queue_key(&task.namespace, &task.queue));
-            args.push(text(&task.priority.get()));
-            args.push(record::header(task));
-            args.push(record::body(task));
+        let mut tasks = std::borrow::Cow::Borrowed(tasks);
+        loop {
+            let args = tasks.iter().flat_map(new_task_args).collect();
+            let reply = self.call(Script::Submit, args).await?.into_array()?;
+            match accepted(reply, &tasks)? {
+                Submitted::Ok(accepted) => return Ok(accepted),
+                // A parent in this very call is another task's double: that one is the parent.
+                Submitted::Moved { parent, stand_in } => {
+                    let after = tasks.to_mut().iter_mut().flat_map(|task| task.spec.after.iter_mut());
+                    after.filter(|id| **id == parent).for_each(|id| *id = stand_in);
+                }
+            }
         }
-        let reply = self.call(Script::Submit, args).await?.into_array()?;
-        reply.into_iter().map(|at| at.into_u64().map(Millis)).collect()
     }
 
     /// One task, whole.
@@ -127,9 +190,8 @@ impl Queue {
             Reply::Nil => return Ok(None),
             reply => reply.into_array()?,
         };
-        let [status, definition, state, finished, claim, progress] = exactly(reply)?;
-        let definition = record::definition(id, &definition.into_bytes()?)?;
-        let progression = record::progression(&state.into_bytes()?)?;
+        let [status, definition, state, finished, claim, progress, history] = exactly(reply)?;
+        let (definition, progression) = stand(id, &definition.into_bytes()?, &state.into_bytes()?)?;
         let status = status.into_text()?;
         let state = match status.parse().map_err(|_| lost(id, &status))? {
             Status::Queued => TaskState::Queued,
@@ -137,7 +199,7 @@ impl Queue {
             Status::Blocked => TaskState::Blocked,
             Status::InProgress => {
                 let (token, started_at) = record::claim(&claim.into_text()?)?;
-                let worker = record::worker_of(&token).to_owned();
+                let worker = record::worker_of(&token).unwrap_or_default().to_owned();
                 let progress = parse_progress(&progress.into_text()?);
                 TaskState::InProgress { worker, started_at, progress }
             }
@@ -145,63 +207,106 @@ impl Queue {
                 record::finished(&finished.into_bytes()?)?
             }
         };
-        Ok(Some(Task { definition, progression, state }))
+        let mut history = history_of(history.into_array()?)?;
+        history.sort_by_key(Event::at);
+        Ok(Some(Task { definition, progression, state, history }))
+    }
+
+    /// What the attempt of a task printed; of an attempt that ended.
+    pub async fn log(&self, id: TaskId, attempt: u32) -> Result<Option<Bytes>, StoreError> {
+        match self.call(Script::Log, vec![text(&id), text(&attempt)]).await? {
+            Reply::Nil => Ok(None),
+            log => log.into_bytes().map(Some),
+        }
+    }
+
+    /// Has the end of tasks said on the channel [`DONE`]. Whoever calls this listens already, and
+    /// reads the tasks afterwards, so that no end is missed; again after some minutes.
+    pub async fn watch(&self, ids: &[TaskId]) -> Result<(), StoreError> {
+        self.call(Script::Watch, ids.iter().map(text).collect()).await.map(drop)
     }
 
     /// How many tasks a namespace holds in each state.
     pub async fn counts(&self, namespace: &Namespace) -> Result<Counts, StoreError> {
         let reply = self.call(Script::Stats, vec![text(namespace)]).await?.into_array()?;
-        let [queued, scheduled, in_progress, completed, failed, cancelled] = exactly(reply)?;
+        let [queued, scheduled, blocked, in_progress, completed, failed, cancelled, lifetime] =
+            exactly(reply)?;
         let mut counts = Counts::default();
         for (status, count) in [
             (Status::Queued, queued),
             (Status::Scheduled, scheduled),
+            (Status::Blocked, blocked),
             (Status::InProgress, in_progress),
             (Status::Completed, completed),
             (Status::Failed, failed),
             (Status::Cancelled, cancelled),
         ] {
-            counts.0[status as usize] = count.into_u64()?;
+            counts.held[status as usize] = count.into_u64()?;
+        }
+        let mut lifetime = lifetime.into_array()?.into_iter();
+        while let (Some(name), Some(count)) = (lifetime.next(), lifetime.next()) {
+            counts.lifetime.insert(name.into_text()?, count.into_u64()?);
         }
         Ok(counts)
     }
 
     /// All queues of a namespace, by name.
     pub async fn queues(&self, namespace: &Namespace) -> Result<Vec<QueueInfo>, StoreError> {
-        let reply = self.call(Script::Queues, vec![text(namespace)]).await?.into_array()?;
-        triples(reply, |name, paused, depth| {
+        self.list_queues(namespace, Bytes::new()).await
+    }
+
+    /// One queue, if it is there.
+    pub async fn queue(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+    ) -> Result<Option<QueueInfo>, StoreError> {
+        Ok(self.list_queues(namespace, text(queue)).await?.pop())
+    }
+
+    async fn list_queues(&self, namespace: &Namespace, only: Bytes) -> Result<Vec<QueueInfo>, StoreError> {
+        let reply = self.call(Script::Queues, vec![text(namespace), only]).await?.into_array()?;
+        groups(reply, |[name, settings, depth, parked, running]| {
+            let (settings, paused) = record::settings(&settings.into_bytes()?)?;
             Ok(QueueInfo {
                 name: stored(name.into_text()?.parse())?,
-                paused: paused.into_u64()? == 1,
+                paused,
                 depth: depth.into_u64()?,
+                parked: parked.into_u64()?,
+                running: settings.concurrency.map(|_| running.into_u64()).transpose()?,
+                settings,
             })
         })
     }
 
-    /// Makes a queue hand out nothing. Answers how many tasks are ready in it.
-    pub async fn pause(&self, namespace: &Namespace, queue: &QueueName) -> Result<u64, StoreError> {
-        self.set_paused(namespace, queue, "1").await
+    /// Makes a queue hand out nothing.
+    pub async fn pause(&self, namespace: &Namespace, queue: &QueueName) -> Result<(), StoreError> {
+        let args = vec![queue_key(namespace, queue), Bytes::from_static(b"1")];
+        self.call(Script::SetPaused, args).await.map(drop)
     }
 
-    /// Ends a pause. Answers how many tasks are ready in the queue.
-    pub async fn resume(&self, namespace: &Namespace, queue: &QueueName) -> Result<u64, StoreError> {
-        self.set_paused(namespace, queue, "0").await
+    /// Ends a pause.
+    pub async fn resume(&self, namespace: &Namespace, queue: &QueueName) -> Result<(), StoreError> {
+        let args = vec![queue_key(namespace, queue), Bytes::from_static(b"0")];
+        self.call(Script::SetPaused, args).await.map(drop)
     }
 
-    async fn set_paused(
+    /// Sets a queue, which is made if it is not there. `false`, and nothing is changed, if aging
+    /// would change while tasks are ready in it.
+    pub async fn set_queue(
         &self,
         namespace: &Namespace,
         queue: &QueueName,
-        paused: &'static str,
-    ) -> Result<u64, StoreError> {
-        let args = vec![queue_key(namespace, queue), Bytes::from_static(paused.as_bytes())];
-        self.call(Script::SetPaused, args).await?.into_u64()
+        settings: &QueueSettings,
+    ) -> Result<bool, StoreError> {
+        let args = std::iter::once(queue_key(namespace, queue)).chain(record::settings_args(settings));
+        Ok(self.call(Script::SetQueue, args.collect()).await?.into_u64()? == 1)
     }
 
     /// The workers that gave a sign of life lately, by instance.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>, StoreError> {
         let reply = self.call(Script::Workers, vec![]).await?.into_array()?;
-        triples(reply, |instance, seen_at, info| {
+        groups(reply, |[instance, seen_at, info]| {
             Ok(WorkerInfo {
                 instance: instance.into_text()?,
                 seen_at: Millis(seen_at.into_u64()?),
@@ -213,13 +318,9 @@ impl Queue {
     /// The jobs that workers advertised within the last ten minutes, by name.
     pub async fn jobs(&self) -> Result<Vec<JobInfo>, StoreError> {
         let reply = self.call(Script::Jobs, vec![]).await?.into_array()?;
-        let mut items = reply.into_iter();
-        let mut jobs = Vec::with_capacity(items.len() / 2);
-        while let (Some(name), Some(at)) = (items.next(), items.next()) {
-            let name = stored(name.into_text()?.parse())?;
-            jobs.push(JobInfo { name, advertised_at: Millis(at.into_u64()?) });
-        }
-        Ok(jobs)
+        groups(reply, |[name, at]| {
+            Ok(JobInfo { name: stored(name.into_text()?.parse())?, advertised_at: Millis(at.into_u64()?) })
+        })
     }
 
     /// Sets the length of a lease, for the whole store.
@@ -286,17 +387,94 @@ pub(crate) fn exactly<const N: usize>(reply: Vec<Reply>) -> Result<[Reply; N], S
     })
 }
 
-/// Takes apart a flat reply of three items per thing.
-pub(crate) fn triples<T>(
+/// Takes apart a flat reply of so many items per thing.
+pub(crate) fn groups<const N: usize, T>(
     reply: Vec<Reply>,
-    make: impl Fn(Reply, Reply, Reply) -> Result<T, StoreError>,
+    make: impl Fn([Reply; N]) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
+    let mut things = Vec::with_capacity(reply.len() / N);
     let mut items = reply.into_iter();
-    let mut things = Vec::with_capacity(items.len() / 3);
-    while let (Some(a), Some(b), Some(c)) = (items.next(), items.next(), items.next()) {
-        things.push(make(a, b, c)?);
+    while items.len() > 0 {
+        things.push(make(exactly(items.by_ref().take(N).collect())?)?);
     }
     Ok(things)
+}
+
+/// A task's definition and how it has fared, with the priority that it has now.
+pub(crate) fn stand(
+    id: TaskId,
+    definition: &Bytes,
+    state: &Bytes,
+) -> Result<(Definition, Progression), StoreError> {
+    let mut definition = record::definition(id, definition)?;
+    let progression = record::progression(state)?;
+    if let Some(priority) = progression.priority {
+        definition.spec.priority = priority;
+    }
+    Ok((definition, progression))
+}
+
+fn history_of(reply: Vec<Reply>) -> Result<Vec<Event>, StoreError> {
+    groups(reply, |[field, record]| record::event(&field.into_text()?, &record.into_bytes()?))
+}
+
+/// A point in time as scripts take it: absolute, or `+` and the milliseconds from now.
+pub(crate) fn when(when: Option<When>) -> Bytes {
+    match when {
+        None => Bytes::new(),
+        Some(When::At(at)) => text(&at.0),
+        Some(When::After(span)) => Bytes::from(format!("+{}", span.as_millis())),
+    }
+}
+
+/// A task as `lib/accept.lua` takes it.
+pub(crate) fn new_task_args(task: &NewTask) -> [Bytes; 7] {
+    let spec = &task.spec;
+    let print = spec.idempotency_key.as_ref().map(|_| print_of(spec)).unwrap_or_default();
+    [
+        text(&task.id),
+        queue_key(&spec.namespace, &spec.queue),
+        text(&spec.priority.get()),
+        when(task.when),
+        record::header(spec),
+        record::body(spec),
+        record::options(spec, &print),
+    ]
+}
+
+/// By which it is seen whether a double is one: its queue and its payload.
+fn print_of(spec: &Spec) -> String {
+    let hash = Sha256::new().chain_update(spec.queue.as_str()).chain_update([0]);
+    hex::encode(hash.chain_update(spec.payload.as_bytes()).finalize())
+}
+
+enum Submitted {
+    Ok(Vec<Accepted>),
+    Moved { parent: TaskId, stand_in: TaskId },
+}
+
+fn accepted(reply: Vec<Reply>, tasks: &[NewTask]) -> Result<Submitted, SubmitError> {
+    let mut reply = reply.into_iter();
+    let mut next = || reply.next().ok_or_else(|| StoreError::Broken("a reply is cut short".into()));
+    let word = next()?.into_text()?;
+    if word == "ok" {
+        let accepted = groups(reply.collect(), |[id, at]| {
+            Ok((stored(id.into_text()?.parse::<TaskId>())?, Millis(at.into_u64()?)))
+        })?;
+        let tasks = tasks.iter().zip(accepted);
+        return Ok(Submitted::Ok(
+            tasks.map(|(task, (id, at))| Accepted { id, at, deduplicated: id != task.id }).collect(),
+        ));
+    }
+    let index = usize::try_from(next()?.into_u64()?).unwrap_or(usize::MAX);
+    if word == "conflict" {
+        return Err(SubmitError::Conflict { index });
+    }
+    let parent = stored(next()?.into_text()?.parse())?;
+    if word == "no_parent" {
+        return Err(SubmitError::NoParent { index, parent });
+    }
+    Ok(Submitted::Moved { parent, stand_in: stored(next()?.into_text()?.parse())? })
 }
 
 /// What the store holds was checked when it was accepted.

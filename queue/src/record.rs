@@ -1,5 +1,5 @@
-//! The records of STORE's layout (`d:`, `s:`, `x:`) as bytes: written and read here and in
-//! `scripts/lib/record.lua`, nowhere else.
+//! The records of STORE's layout (`d:`, `s:`, `x:`, `h:`) as bytes: written and read here and in
+//! `scripts/lib/{record,task,ready}.lua`, nowhere else.
 //!
 //! A record is a version byte, then fields of at most 255 bytes, each behind one byte that holds
 //! its length, then a tail of any length. Tails are ours alone: a line of JSON (empty when it
@@ -8,81 +8,132 @@
 use std::str::FromStr;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     names::{Millis, Namespace, Priority, QueueName, TaskId},
     payload::Payload,
+    settings::{QueueSettings, Rate},
     state::{ErrorKind, Status},
     store::StoreError,
     task::{
-        AttemptReport, DEFAULT_MAX_LOST, Definition, Ended, ErrorReport, NewTask, Policy, Progression,
-        TaskError, TaskState,
+        AfterPolicy, AttemptReport, Definition, Ended, ErrorReport, Event, MAX_LOST, Policy, Progression,
+        Spec, TaskError, TaskState,
     },
 };
 
 const VERSION: u8 = b'1';
 
-/// The fields of a definition from the namespace on; the script puts sequence, priority and time
-/// in front.
-pub(crate) fn header(task: &NewTask) -> Bytes {
+/// What scripts do not look at of a task, besides its payload.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct Head {
+    #[serde(flatten)]
+    policy: Policy,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    after: Vec<TaskId>,
+}
+
+fn pack<'a>(fields: impl IntoIterator<Item = &'a str>) -> BytesMut {
     let mut out = BytesMut::with_capacity(96);
-    let max_lost = DEFAULT_MAX_LOST.to_string();
-    let (expires_at, concurrency_key, flags) = ("", "", "");
-    for field in [
-        task.namespace.as_str(),
-        task.queue.as_str(),
-        task.job.as_str(),
-        &max_lost,
-        expires_at,
-        concurrency_key,
-        flags,
-    ] {
+    for field in fields {
         let length = u8::try_from(field.len()).expect("checked names are short");
         out.put_u8(length);
         out.put_slice(field.as_bytes());
     }
+    out
+}
+
+fn millis(at: Option<Millis>) -> String {
+    at.map(|at| at.0.to_string()).unwrap_or_default()
+}
+
+/// The fields of a definition from the namespace on; the script puts sequence, priority and time
+/// in front.
+pub(crate) fn header(spec: &Spec) -> Bytes {
+    let always = spec.after_policy == AfterPolicy::Always;
+    pack([
+        spec.namespace.as_str(),
+        spec.queue.as_str(),
+        spec.job.as_str(),
+        &MAX_LOST.to_string(),
+        &millis(spec.expires_at),
+        spec.concurrency_key.as_ref().map_or("", |key| key.as_str()),
+        &spec.tags.to_string(),
+        spec.idempotency_key.as_ref().map_or("", |key| key.as_str()),
+        if always { "A" } else { "" },
+    ])
+    .freeze()
+}
+
+/// What the script must know of a task that is not plain; empty for a plain one.
+pub(crate) fn options(spec: &Spec, print: &str) -> Bytes {
+    let plain = spec.expires_at.is_none()
+        && spec.concurrency_key.is_none()
+        && spec.idempotency_key.is_none()
+        && spec.after.is_empty();
+    if plain {
+        return Bytes::new();
+    }
+    let mut out = BytesMut::from(&[VERSION][..]);
+    out.put(pack([
+        millis(spec.expires_at).as_str(),
+        spec.concurrency_key.as_ref().map_or("", |key| key.as_str()),
+        spec.idempotency_key.as_ref().map_or("", |key| key.as_str()),
+        print,
+        &spec.after.len().to_string(),
+    ]));
+    out.put_slice(spec.after.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").as_bytes());
     out.freeze()
 }
 
 /// The submitted task, opaque to scripts.
-pub(crate) fn body(task: &NewTask) -> Bytes {
-    tail(&task.policy, task.payload.as_bytes())
+pub(crate) fn body(spec: &Spec) -> Bytes {
+    let head = Head { policy: spec.policy.clone(), after: spec.after.clone() };
+    tail(&head, spec.payload.as_bytes())
 }
 
-/// What is kept of the attempt that ended a task, opaque to scripts.
+/// What is kept of an attempt that ended, opaque to scripts.
 pub(crate) fn ended_tail(report: &AttemptReport, result: &[u8]) -> Bytes {
     tail(report, result)
 }
 
-/// What is kept of an error that is followed by another try, opaque to scripts.
-pub(crate) fn error_tail(report: &ErrorReport) -> Bytes {
-    tail(report, &[])
+/// What the header of a definition says; the rest of its spec is empty.
+pub(crate) fn definition_header(id: TaskId, record: &Bytes) -> Result<Definition, StoreError> {
+    read_header(id, record).map(|(definition, _)| definition)
 }
 
 /// Reads `d:`.
 pub(crate) fn definition(id: TaskId, record: &Bytes) -> Result<Definition, StoreError> {
+    let (mut definition, rest) = read_header(id, record)?;
+    let (head, payload) = split_tail::<Head>(&rest)?;
+    let spec = &mut definition.spec;
+    spec.payload = Payload::stored(payload);
+    spec.policy = head.policy;
+    spec.after = head.after;
+    Ok(definition)
+}
+
+fn read_header(id: TaskId, record: &Bytes) -> Result<(Definition, Bytes), StoreError> {
     let mut fields = Fields::of(record)?;
     let _seq = fields.text()?;
     let priority = fields.parse::<i64>()?;
-    let created_at = fields.parse::<u64>()?;
+    let created_at = Millis(fields.parse()?);
     let namespace = fields.parse::<Namespace>()?;
     let queue = fields.parse::<QueueName>()?;
     let job = fields.parse()?;
-    for _max_lost_expires_key_flags in 0..4 {
-        fields.text()?;
+    let _max_lost = fields.text()?;
+    let mut spec = Spec::new(job, Payload::stored(Bytes::new()));
+    spec.namespace = namespace;
+    spec.queue = queue;
+    spec.priority = Priority::new(priority).map_err(broken)?;
+    spec.expires_at = fields.optional()?.map(Millis);
+    spec.concurrency_key = fields.optional()?;
+    spec.tags = fields.parse()?;
+    spec.idempotency_key = fields.optional()?;
+    if fields.text()?.contains('A') {
+        spec.after_policy = AfterPolicy::Always;
     }
-    let (policy, payload) = split_tail::<Policy>(&fields.rest())?;
-    Ok(Definition {
-        id,
-        namespace,
-        queue,
-        priority: Priority::new(priority).map_err(broken)?,
-        job,
-        payload: Payload::stored(payload),
-        policy,
-        created_at: Millis(created_at),
-    })
+    Ok((Definition { id, spec, created_at }, fields.rest()))
 }
 
 /// Reads `s:`; empty for a task that is still on its first path.
@@ -91,51 +142,74 @@ pub(crate) fn progression(record: &Bytes) -> Result<Progression, StoreError> {
         return Ok(Progression::default());
     }
     let mut fields = Fields::of(record)?;
-    let ended = fields.parse()?;
-    let failures = fields.parse()?;
-    let lost = fields.parse()?;
-    let due = fields.optional::<u64>()?.map(Millis);
-    let (_priority, _base, _by) = (fields.text()?, fields.text()?, fields.text()?);
-    let kind = fields.optional::<ErrorKind>()?;
-    let last_error = match kind {
-        Some(kind) => {
-            let (report, _) = split_tail::<ErrorReport>(&fields.rest())?;
-            Some(TaskError { kind, report: explained(kind, report) })
-        }
-        None => None,
-    };
-    Ok(Progression { ended, failures, lost, due, last_error })
+    let (ended, failures, lost) = (fields.parse()?, fields.parse()?, fields.parse()?);
+    let due = fields.optional()?.map(Millis);
+    let priority = fields.optional::<i64>()?.map(Priority::new).transpose().map_err(broken)?;
+    let (_base, _by) = (fields.text()?, fields.text()?);
+    let last_kind = fields.optional()?;
+    let spared = fields.parse()?;
+    Ok(Progression { ended, failures, lost, spared, due, priority, last_kind })
 }
 
-/// Reads `x:`.
+/// Reads `x:`, or its beginning, as far as that is there.
 pub(crate) fn finished(record: &Bytes) -> Result<TaskState, StoreError> {
     let mut fields = Fields::of(record)?;
-    let token = fields.text()?.to_owned();
+    let by = fields.text()?.to_owned();
     let status = fields.parse::<Status>()?;
     let kind = fields.optional::<ErrorKind>()?;
     let attempt = fields.parse()?;
-    let started_at = Millis(fields.parse()?);
+    let started_at = fields.parse()?;
     let finished_at = Millis(fields.parse()?);
-    let rest = fields.rest();
+    let (ended, error, result) = end(&by, kind, attempt, started_at, finished_at, &fields.rest())?;
+    match (status, error) {
+        (Status::Completed, _) => Ok(TaskState::Completed { ended, result }),
+        (Status::Cancelled, Some(error)) => Ok(TaskState::Cancelled { ended, error }),
+        (Status::Failed, Some(error)) => Ok(TaskState::Failed { ended, error }),
+        (other, _) => Err(broken(format!("a finished task is {other} with error {kind:?}"))),
+    }
+}
+
+/// Reads an entry of `h:`.
+pub(crate) fn event(field: &str, record: &Bytes) -> Result<Event, StoreError> {
+    let mut fields = Fields::of(record)?;
+    let what = fields.text()?.to_owned();
+    let by = fields.text()?.to_owned();
+    let kind = fields.optional::<ErrorKind>()?;
+    let started_at = fields.parse()?;
+    let at = Millis(fields.parse()?);
+    if what == "REDRIVEN" {
+        return Ok(Event::Redriven { at });
+    }
+    let attempt = field.parse().unwrap_or_default();
+    let (ended, error, _) = end(&by, kind, attempt, started_at, at, &fields.rest())?;
+    Ok(if attempt > 0 {
+        Event::Attempt { ended, outcome: what, error }
+    } else {
+        Event::End { at, status: what.parse().map_err(broken)?, error }
+    })
+}
+
+fn end(
+    by: &str,
+    kind: Option<ErrorKind>,
+    attempt: u32,
+    started_at: u64,
+    finished_at: Millis,
+    rest: &Bytes,
+) -> Result<(Ended, Option<TaskError>, Bytes), StoreError> {
     let reported = !rest.is_empty();
-    let (report, result) = split_tail::<AttemptReport>(&rest)?;
+    let (report, result) = split_tail::<AttemptReport>(rest)?;
+    let started = started_at > 0;
     let ended = Ended {
         attempt,
-        worker: worker_of(&token).to_owned(),
-        started_at,
+        worker: worker_of(by).filter(|_| started).map(ToOwned::to_owned),
+        started_at: started.then_some(Millis(started_at)),
         finished_at,
         usage: reported.then_some(report.usage),
         plugin_digest: report.plugin_digest,
     };
-    match (status, kind) {
-        (Status::Completed, _) => Ok(TaskState::Completed { ended, result }),
-        (Status::Cancelled, _) => Ok(TaskState::Cancelled { ended }),
-        (Status::Failed, Some(kind)) => {
-            let error = TaskError { kind, report: explained(kind, report.error) };
-            Ok(TaskState::Failed { ended, error })
-        }
-        (other, kind) => Err(broken(format!("a finished task is {other} with error {kind:?}"))),
-    }
+    let error = kind.map(|kind| TaskError { kind, report: explained(kind, by, report.error) });
+    Ok((ended, error, result))
 }
 
 /// Reads a claim as `run` holds it: its token and when it was made.
@@ -145,17 +219,66 @@ pub(crate) fn claim(run: &str) -> Result<(String, Millis), StoreError> {
     Ok((token.to_owned(), Millis(at)))
 }
 
-/// The worker's instance in a token, which is `<instance>-<number of the call>`.
-pub(crate) fn worker_of(token: &str) -> &str {
-    token.rsplit_once('-').map_or(token, |(instance, _)| instance)
+/// The worker's instance in a token, which is `<instance>-<number of the call>`; it is the last
+/// word of what ended a task or an attempt.
+pub(crate) fn worker_of(by: &str) -> Option<&str> {
+    let token = by.rsplit(' ').next()?;
+    token.rsplit_once('-').map(|(instance, _)| instance)
 }
 
 /// Errors that only scripts record have no text of their own.
-fn explained(kind: ErrorKind, mut report: ErrorReport) -> ErrorReport {
-    if report.message.is_empty() && kind == ErrorKind::WorkerLost {
-        report.message = "the worker stopped renewing its lease".into();
+fn explained(kind: ErrorKind, by: &str, mut report: ErrorReport) -> ErrorReport {
+    if report.message.is_empty() {
+        let mut words = by.split(' ');
+        report.message = match (kind, words.next()) {
+            (ErrorKind::WorkerLost, _) => "the worker stopped renewing its lease".into(),
+            (ErrorKind::Expired, _) => "the task did not start before it expired".into(),
+            (ErrorKind::Cancelled, Some("parent")) => {
+                let (parent, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                format!("the task {parent}, for which it waited, is {status}")
+            }
+            (ErrorKind::Cancelled, _) => "cancelled by request".into(),
+            _ => String::new(),
+        };
     }
     report
+}
+
+/// The settings of a queue as the script takes them.
+pub(crate) fn settings_args(settings: &QueueSettings) -> [Bytes; 6] {
+    let rate = settings.rate.as_ref();
+    let text = |number: u64| Bytes::from(number.to_string());
+    let whole = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    [
+        text(settings.aging.map_or(QueueSettings::STRICT_WEIGHT, whole)),
+        text(rate.map_or(0, |rate| rate.starts.into())),
+        text(rate.map_or(0, |rate| whole(rate.per))),
+        text(settings.concurrency.unwrap_or(0).into()),
+        text(settings.per_key.into()),
+        tail(&settings.defaults, &[]),
+    ]
+}
+
+/// Reads a queue's settings, and whether it is paused.
+pub(crate) fn settings(record: &Bytes) -> Result<(QueueSettings, bool), StoreError> {
+    let mut fields = Fields::of(record)?;
+    let paused = fields.text()? == "1";
+    let weight = fields.parse::<u64>()?;
+    let (starts, period) = (fields.parse::<u32>()?, fields.parse()?);
+    let (concurrency, per_key) = (fields.parse::<u32>()?, fields.parse()?);
+    let settings = QueueSettings {
+        rate: (starts > 0).then(|| Rate { starts, per: std::time::Duration::from_millis(period) }),
+        concurrency: (concurrency > 0).then_some(concurrency),
+        per_key,
+        aging: (weight != QueueSettings::STRICT_WEIGHT).then(|| std::time::Duration::from_millis(weight)),
+        defaults: defaults(&fields.rest())?,
+    };
+    Ok((settings, paused))
+}
+
+/// Reads what a queue asks for on behalf of its tasks.
+pub(crate) fn defaults(tail: &Bytes) -> Result<Policy, StoreError> {
+    split_tail::<Policy>(tail).map(|(policy, _)| policy)
 }
 
 fn tail<T: Serialize + Default + PartialEq>(head: &T, bytes: &[u8]) -> Bytes {

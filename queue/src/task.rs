@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    names::{JobName, Millis, Namespace, Priority, QueueName, TaskId},
+    names::{ConcurrencyKey, IdempotencyKey, JobName, Millis, Namespace, Priority, QueueName, Tags, TaskId},
     payload::Payload,
     retry::Backoff,
     state::{ErrorKind, Status},
@@ -15,8 +15,14 @@ use crate::{
 /// How often a task is tried when it does not say.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
-/// How many workers a task may lose before it is FAILED `worker_lost`.
-pub const DEFAULT_MAX_LOST: u32 = 3;
+/// How many workers a task may lose before it is FAILED `worker_lost`. The last of them must be
+/// seen to die: before that attempt all others were lost, and it runs apart ([`must_run_apart`]).
+///
+/// [`must_run_apart`]: crate::lease::Claimed::must_run_apart
+pub const MAX_LOST: u32 = 3;
+
+/// How many tasks a task may wait for.
+pub const MAX_PARENTS: usize = 100;
 
 /// What a task asks for itself; what it leaves out is decided where it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +39,16 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// This, and what it leaves out from another.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        Self {
+            timeout: self.timeout.or(other.timeout),
+            max_attempts: self.max_attempts.or(other.max_attempts),
+            backoff: self.backoff.or(other.backoff),
+        }
+    }
+
     /// How often the task is tried at most.
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS)
@@ -44,11 +60,9 @@ impl Policy {
     }
 }
 
-/// A task to be accepted.
+/// What a task is: what was asked for when it was submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewTask {
-    /// Made by whoever submits, so that the submit can be sent again.
-    pub id: TaskId,
+pub struct Spec {
     /// Whose it is.
     pub namespace: Namespace,
     /// Where it waits.
@@ -61,6 +75,76 @@ pub struct NewTask {
     pub payload: Payload,
     /// What it asks for itself.
     pub policy: Policy,
+    /// When it is FAILED `expired` if it has not started.
+    pub expires_at: Option<Millis>,
+    /// Of tasks with the same one in a queue, so many run at once as the queue says.
+    pub concurrency_key: Option<ConcurrencyKey>,
+    /// A second submit with the same one makes no second task.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// Words to find it by.
+    pub tags: Tags,
+    /// The tasks that must have ended before it runs, at most [`MAX_PARENTS`].
+    pub after: Vec<TaskId>,
+    /// What happens if one of these does not complete.
+    pub after_policy: AfterPolicy,
+}
+
+impl Spec {
+    /// A plain task: default queue, priority and namespace, nothing asked for.
+    pub fn new(job: JobName, payload: Payload) -> Self {
+        Self {
+            namespace: Namespace::default(),
+            queue: QueueName::default(),
+            priority: Priority::default(),
+            job,
+            payload,
+            policy: Policy::default(),
+            expires_at: None,
+            concurrency_key: None,
+            idempotency_key: None,
+            tags: Tags::default(),
+            after: Vec::new(),
+            after_policy: AfterPolicy::default(),
+        }
+    }
+}
+
+/// What becomes of a task when one that it waits for does not complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterPolicy {
+    /// It is CANCELLED.
+    #[default]
+    Completed,
+    /// It runs all the same.
+    Always,
+}
+
+/// When a task is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At a point in time.
+    At(Millis),
+    /// So long after the store has it.
+    After(Duration),
+}
+
+/// A task to be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTask {
+    /// Made by whoever submits, so that the submit can be sent again.
+    pub id: TaskId,
+    /// What it is.
+    pub spec: Spec,
+    /// When it is due, if not at once.
+    pub when: Option<When>,
+}
+
+impl NewTask {
+    /// A task with a new id, due at once.
+    pub fn new(spec: Spec) -> Self {
+        Self { id: TaskId::random(), spec, when: None }
+    }
 }
 
 /// What never changes of an accepted task.
@@ -68,18 +152,8 @@ pub struct NewTask {
 pub struct Definition {
     /// The task's identity.
     pub id: TaskId,
-    /// Whose it is.
-    pub namespace: Namespace,
-    /// Where it waits.
-    pub queue: QueueName,
-    /// How urgent it is there.
-    pub priority: Priority,
-    /// What runs it.
-    pub job: JobName,
-    /// What that is given.
-    pub payload: Payload,
-    /// What it asks for itself.
-    pub policy: Policy,
+    /// What it is. Its priority is the present one.
+    pub spec: Spec,
     /// When it was accepted.
     pub created_at: Millis,
 }
@@ -89,14 +163,18 @@ pub struct Definition {
 pub struct Progression {
     /// Attempts that ended by failure, lost lease or conflict.
     pub ended: u32,
-    /// Of these, failures.
+    /// Of these, failures that count against `max_attempts`.
     pub failures: u32,
-    /// Of these, lost leases.
+    /// Of these, lost leases that count against the task.
     pub lost: u32,
-    /// When it is tried next, if it waits for that.
+    /// Of these, lost leases that do not.
+    pub spared: u32,
+    /// When it is or was due, if it had to wait for that.
     pub due: Option<Millis>,
-    /// How the last one failed; it stays when a later one succeeds.
-    pub last_error: Option<TaskError>,
+    /// Its priority, if that was changed.
+    pub priority: Option<Priority>,
+    /// The kind of its last error.
+    pub last_kind: Option<ErrorKind>,
 }
 
 impl Progression {
@@ -182,6 +260,65 @@ pub struct Task {
     pub progression: Progression,
     /// Where it is.
     pub state: TaskState,
+    /// What came before its present or last attempt, oldest first; of many attempts the last
+    /// hundred.
+    pub history: Vec<Event>,
+}
+
+impl Task {
+    /// Why it FAILED or was CANCELLED.
+    pub fn error(&self) -> Option<&TaskError> {
+        match &self.state {
+            TaskState::Failed { error, .. } | TaskState::Cancelled { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// How the last attempt failed that was followed by another.
+    pub fn last_error(&self) -> Option<&TaskError> {
+        self.history.iter().rev().find_map(|event| match event {
+            Event::Attempt { error, .. } => error.as_ref(),
+            _ => None,
+        })
+    }
+}
+
+/// Something that happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An attempt ended, and the task went on.
+    Attempt {
+        /// The attempt.
+        ended: Ended,
+        /// `FAILED`, `CANCELLED` or `LOST`.
+        outcome: String,
+        /// How it failed.
+        error: Option<TaskError>,
+    },
+    /// The task ended, before it was redriven, without an attempt of its own for that.
+    End {
+        /// When.
+        at: Millis,
+        /// How.
+        status: Status,
+        /// Why.
+        error: Option<TaskError>,
+    },
+    /// An operator gave it another life.
+    Redriven {
+        /// When.
+        at: Millis,
+    },
+}
+
+impl Event {
+    /// When it happened.
+    pub fn at(&self) -> Millis {
+        match self {
+            Self::Attempt { ended, .. } => ended.finished_at,
+            Self::End { at, .. } | Self::Redriven { at } => *at,
+        }
+    }
 }
 
 /// Where a task is, and what is known of it there.
@@ -216,23 +353,25 @@ pub enum TaskState {
         /// Why.
         error: TaskError,
     },
-    /// Ended by request.
+    /// Ended by request, or because of another task.
     Cancelled {
         /// How it ended.
         ended: Ended,
+        /// Why.
+        error: TaskError,
     },
 }
 
-/// The attempt that ended a task.
+/// The end of a task, or of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Its number, from 1.
+    /// The number of the last attempt, from 1; 0 if there was none.
     pub attempt: u32,
-    /// The worker's instance.
-    pub worker: String,
-    /// When it was claimed.
-    pub started_at: Millis,
-    /// When it was settled.
+    /// The worker's instance, if a worker ran it.
+    pub worker: Option<String>,
+    /// When it was claimed, if it was.
+    pub started_at: Option<Millis>,
+    /// When it ended.
     pub finished_at: Millis,
     /// What it used; none when nobody could tell.
     pub usage: Option<Usage>,

@@ -1,21 +1,25 @@
 #!lua flags=no-writes
--- All queues.
+-- Queues, with their settings.
 --
 -- KEYS   the partition's prefix
--- ARGV   clock, namespace
--- Reply  per queue, by name: name, 1 if it is paused or 0, how many tasks are ready
+-- ARGV   clock, namespace, name of one queue or '' for all
+-- Reply  per queue, by name: name, settings (as lib/ready.lua packs them), how many tasks are
+--        ready, how many of these are parked, how many run (where that is limited)
 -- use: clock record ready
 
-local P, ns = KEYS[1], ARGV[2]
-local names = redis.call('HKEYS', P .. 'q')
+local P, ns, only = KEYS[1], ARGV[2], ARGV[3]
+local names = only ~= '' and { ns .. ':' .. only } or redis.call('HKEYS', P .. 'q')
 table.sort(names)
 local reply = {}
 for _, name in ipairs(names) do
-  if string.sub(name, 1, #ns + 1) == ns .. ':' then
-    local settings = parse_settings(redis.call('HGET', P .. 'q', name))
+  local record = redis.call('HGET', P .. 'q', name)
+  if record and string.sub(name, 1, #ns + 1) == ns .. ':' then
+    local parked = redis.call('ZCARD', P .. 'parked:' .. name)
     reply[#reply + 1] = string.sub(name, #ns + 2)
-    reply[#reply + 1] = settings.paused and 1 or 0
-    reply[#reply + 1] = redis.call('ZCARD', P .. 'r:' .. name)
+    reply[#reply + 1] = record
+    reply[#reply + 1] = redis.call('ZCARD', P .. 'r:' .. name) + parked
+    reply[#reply + 1] = parked
+    reply[#reply + 1] = redis.call('ZCARD', P .. 'f:' .. name)
   end
 end
 return reply

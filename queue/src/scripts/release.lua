@@ -7,7 +7,7 @@
 --
 -- Invariant: only the holder of a lease gives it back; the task returns with the score and the
 -- sequence with which it was claimed.
--- use: clock record task ready
+-- use: clock record task ready limits
 
 local P = KEYS[1]
 local verdicts = {}
@@ -16,9 +16,10 @@ for at = 2, #ARGV, 2 do
   local run = redis.call('HGET', P .. 'run', id)
   local verdict = 's'
   if run and claim_of(run) == token then
-    local s = state(id)
+    local def, s = definition(id), state(id)
     s.by = 'release ' .. token
-    make_ready(id, definition(id), s)
+    make_ready(id, def, s)
+    leave(id, def.name, def.key)
     write_state(id, s)
     redis.call('ZREM', P .. 'l', id)
     redis.call('HDEL', P .. 'run', id)

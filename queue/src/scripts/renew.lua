@@ -7,13 +7,14 @@
 -- Reply  the time, the length of a lease, the ids of the leases that are lost
 --
 -- Invariant: a lease is prolonged only for the token that holds it.
--- use: clock task
+-- use: clock record task beat
 
 local P = KEYS[1]
 local instance, info, jobs = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local STEP = 3
 local first = 5 + jobs
 local lease = lease_length()
+beat(lease)
 
 local ids = {}
 for at = first, #ARGV, STEP do

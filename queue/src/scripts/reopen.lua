@@ -5,12 +5,16 @@
 -- KEYS   the partition's prefix
 -- ARGV   clock
 -- Reply  how many leases this call ended
--- use: clock record task ready
+-- use: clock record task ready limits
 
 local P = KEYS[1]
 local ids = redis.call('ZRANGEBYSCORE', P .. 'l', '-inf', '+inf', 'LIMIT', 0, 500)
 for _, id in ipairs(ids) do
-  make_ready(id, definition(id), state(id))
+  local def = definition(id)
+  if def then
+    make_ready(id, def, state(id))
+    leave(id, def.name, def.key)
+  end
   redis.call('ZREM', P .. 'l', id)
   redis.call('HDEL', P .. 'run', id)
   redis.call('HDEL', P .. 'prog', id)

@@ -3,14 +3,14 @@
 --
 -- KEYS   the partition's prefix
 -- ARGV   clock, namespace:queue, 1 to pause or 0 to resume
--- Reply  how many tasks are ready in it
+-- Reply  1
 -- use: clock record ready
 
 local P, name, paused = KEYS[1], ARGV[2], ARGV[3]
-local settings = parse_settings(redis.call('HGET', P .. 'q', name))
-redis.call('HSET', P .. 'q', name, queue_settings(paused, settings.weight))
-local ready = redis.call('ZCARD', P .. 'r:' .. name)
-if paused == '0' and ready > 0 then
+local settings = settings_of(name)
+settings.paused = paused == '1'
+redis.call('HSET', P .. 'q', name, queue_settings(settings))
+if not settings.paused and redis.call('ZCARD', P .. 'r:' .. name) > 0 then
   mark(name)
 end
-return ready
+return 1

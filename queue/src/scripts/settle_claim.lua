@@ -3,20 +3,21 @@
 --
 -- KEYS   the partition's prefix
 -- ARGV   clock, instance, number of this call, count of settlements, per settlement: id, token,
---        action (COMPLETED, FAILED, retry, postpone), namespace, attempt, kind, delay in
---        milliseconds, tail (outcome or error, opaque), log; then the count of tasks wanted, and
---        the names (namespace:queue) of the queues, none meaning all there are
--- Reply  'ok' or 'superseded', the time, the length of a lease, when the next task is due (or
---        ''), a letter per settlement (o: settled, s: the lease is another's), the claimed tasks
---        (id, definition, state or ''), the queues that were asked when tasks are still wanted
+--        action (COMPLETED, FAILED, retry, unknown), namespace:queue, concurrency key, attempt,
+--        kind, delay in milliseconds, tail (outcome or error, opaque), log; then the count of
+--        tasks wanted, and the queues, each: namespace:queue, share; none meaning all there are
+-- Reply  'ok' or 'superseded', the time, the length of a lease, when there may be something to
+--        claim without a marker being set (or ''), a letter per settlement (o: settled, s: the
+--        lease is another's), the claimed tasks (id, definition, state or '', the defaults of
+--        its queue), the queues that were asked when tasks are still wanted
 --
 -- Invariants: only the holder of a lease settles its task, once; a claimed task is in `l` and
 -- `run` and nowhere else; the same number gets the same tasks again for as long as they are its own.
--- use: clock record task ready
+-- use: clock record task ready limits finish
 
 local P = KEYS[1]
 local instance, number, settlements = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local STEP = 9
+local STEP = 10
 local FIRST = 5
 local wanted_at = FIRST + settlements * STEP
 local token = instance .. '-' .. ARGV[3]
@@ -26,8 +27,22 @@ local lease = lease_length()
 local POP = 16
 local ENOUGH = 4 * 1024 * 1024
 
+-- No call moves more than this to where it waits for something else than a worker.
+local ASIDE = 500
+
+-- How long a job may be unknown to all workers before its tasks fail.
+local UNKNOWN_FOR = 600 * 1000
+
+local soonest
+local function soon(at)
+  if at and (not soonest or at < soonest) then
+    soonest = at
+  end
+end
+
 local function answer(word, verdicts, tasks, names)
-  return { word, digits(now), digits(lease), next_due(), verdicts, tasks, names }
+  soon(next_due())
+  return { word, digits(now), digits(lease), soonest and digits(soonest) or '', verdicts, tasks, names }
 end
 
 local function keys_of(kind, ids)
@@ -38,18 +53,23 @@ local function keys_of(kind, ids)
   return keys
 end
 
--- Appends the ids with their definitions and states; answers how many bytes that was.
-local function describe(ids, tasks)
+-- Appends tasks with their definitions, their states and what their queue asks for; answers
+-- how many bytes that was, and the ids of the tasks that have a definition, as all should.
+local function describe(ids, defaults, tasks)
   local definitions = redis.call('MGET', unpack(keys_of('d:', ids)))
   local states = redis.call('MGET', unpack(keys_of('s:', ids)))
-  local bytes = 0
+  local bytes, whole = 0, {}
   for i, id in ipairs(ids) do
-    tasks[#tasks + 1] = id
-    tasks[#tasks + 1] = definitions[i]
-    tasks[#tasks + 1] = states[i] or ''
-    bytes = bytes + #definitions[i]
+    if definitions[i] then
+      whole[#whole + 1] = id
+      tasks[#tasks + 1] = id
+      tasks[#tasks + 1] = definitions[i]
+      tasks[#tasks + 1] = states[i] or ''
+      tasks[#tasks + 1] = defaults or settings_of(parse_definition(definitions[i]).name).defaults
+      bytes = bytes + #definitions[i]
+    end
   end
-  return bytes
+  return bytes, whole
 end
 
 local function prolong(ids)
@@ -78,7 +98,7 @@ if last then
     end
     if #ids > 0 then
       prolong(ids)
-      describe(ids, tasks)
+      describe(ids, nil, tasks)
     end
     return answer('ok', verdicts, tasks, {})
   end
@@ -104,7 +124,7 @@ if settlements > 0 then
       verdicts[i] = 'o'
     else
       -- Settled before by this very claim? Then the answer is the same again.
-      local done = redis.call('GETRANGE', P .. 'x:' .. id, 0, 1023)
+      local done = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER - 1)
       local by = done ~= '' and fields_of(done, 1)[1] or state(id).by
       verdicts[i] = (by == ARGV[at + 1] or by == 'retry ' .. ARGV[at + 1]) and 'o' or 's'
     end
@@ -112,44 +132,83 @@ if settlements > 0 then
 end
 
 -- Settle.
-local records, ends, order, counts, counted = {}, {}, {}, {}, {}
+local records, ends, order, counts, counted, ended = {}, {}, {}, {}, {}, {}
 local function count(field)
   if not counts[field] then
     counted[#counted + 1] = field
   end
   counts[field] = (counts[field] or 0) + 1
 end
+
+local function conclude(task, ns, action, kind)
+  records[#records + 1] = P .. 'x:' .. task.id
+  records[#records + 1] = finished(
+    ARGV[task.at + 1], action, kind, tonumber(ARGV[task.at + 5]), task.started, ARGV[task.at + 8]
+  )
+  local set = P .. 'fin:' .. ns .. ':' .. action
+  if not ends[set] then
+    ends[set] = {}
+    order[#order + 1] = set
+  end
+  table.insert(ends[set], digits(now))
+  table.insert(ends[set], task.id)
+  ended[#ended + 1] = task.id
+end
+
+-- Counts that no worker had the task's job; answers how long the task waits for one, or nil when
+-- it has waited long enough. While some worker has the job, it waits only for another one.
+local function wait_for_job(def, s, moment)
+  local advertised = tonumber(redis.call('ZSCORE', P .. 'j', def.job) or 0)
+  if advertised > now - lease then
+    s.misses, s.missing_since = 0, ''
+    return moment
+  end
+  local since = tonumber(s.missing_since) or now
+  if now - since >= UNKNOWN_FOR then
+    return nil
+  end
+  s.missing_since = digits(since)
+  s.misses = s.misses + 1
+  return math.min(2 ^ (s.misses - 1), 60) * 1000
+end
+
 for _, task in ipairs(mine) do
   local id, at = task.id, task.at
-  local action, ns, attempt, kind = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-  local tail, log = ARGV[at + 7], ARGV[at + 8]
-  if action == 'retry' or action == 'postpone' then
+  local action, attempt, kind = ARGV[at + 2], tonumber(ARGV[at + 5]), ARGV[at + 6]
+  local ns = string.match(ARGV[at + 3], '^[^:]+')
+  if action == 'retry' or action == 'unknown' then
     local def, s = definition(id), state(id)
+    local wait = tonumber(ARGV[at + 7])
+    local failure
     if action == 'retry' then
       s.ended, s.failures = s.ended + 1, s.failures + 1
+      remember_attempt(id, attempt, 'FAILED', ARGV[at + 1], kind, task.started, ARGV[at + 8])
+      local expires = expiry(def, s)
+      failure = expires and now + wait >= expires and 'expired'
+    else
+      wait = wait_for_job(def, s, wait)
+      failure = not wait and kind
     end
-    s.due = digits(now + tonumber(ARGV[at + 6]))
-    s.base, s.by, s.kind, s.error = s.due, 'retry ' .. ARGV[at + 1], kind, tail
+    if failure then
+      conclude(task, ns, 'FAILED', failure)
+      action = 'FAILED'
+    else
+      s.due = digits(now + wait)
+      s.base, s.by, s.kind = s.due, 'retry ' .. ARGV[at + 1], kind
+      redis.call('ZADD', P .. 'due', s.due, member_of(id, def))
+      watch_expiry(id, def, s)
+    end
     write_state(id, s)
-    redis.call('ZADD', P .. 'due', s.due, def.seq .. id)
-    count(ns .. ':' .. action)
   else
-    records[#records + 1] = P .. 'x:' .. id
-    records[#records + 1] = finished(ARGV[at + 1], action, kind, tonumber(attempt), task.started, tail)
-    local set = P .. 'fin:' .. ns .. ':' .. action
-    if not ends[set] then
-      ends[set] = {}
-      order[#order + 1] = set
-    end
-    table.insert(ends[set], digits(now))
-    table.insert(ends[set], id)
-    count(ns .. ':' .. action)
+    conclude(task, ns, action, kind)
   end
-  if log ~= '' then
-    records[#records + 1] = P .. 'log:' .. id .. ':' .. attempt
-    records[#records + 1] = log
+  count(ns .. ':' .. action)
+  if ARGV[at + 9] ~= '' then
+    records[#records + 1] = P .. 'log:' .. id .. ':' .. ARGV[at + 5]
+    records[#records + 1] = ARGV[at + 9]
   end
 end
+local children = false
 if #mine > 0 then
   redis.call('ZREM', P .. 'l', unpack(settled_ids))
   redis.call('HDEL', P .. 'run', unpack(settled_ids))
@@ -160,46 +219,114 @@ if #mine > 0 then
   for _, field in ipairs(counted) do
     redis.call('HINCRBY', P .. 'stats', field, counts[field])
   end
-end
-if #records > 0 then
-  redis.call('MSET', unpack(records))
+  if #records > 0 then
+    redis.call('MSET', unpack(records))
+  end
+  for _, task in ipairs(mine) do
+    leave(task.id, ARGV[task.at + 3], ARGV[task.at + 4])
+  end
+  children = #ended > 0 and announce(ended)
 end
 
 -- Claim.
 local wanted = tonumber(ARGV[wanted_at])
-local claimed, tasks, names = {}, {}, {}
+local claimed, tasks, names, shares = {}, {}, {}, {}
+local all_shares = 0
+if wanted > 0 or children then
+  unblock(100)
+end
 if wanted > 0 then
   promote(100)
-  for at = wanted_at + 1, #ARGV do
+  for at = wanted_at + 1, #ARGV, 2 do
     names[#names + 1] = ARGV[at]
+    shares[ARGV[at]] = tonumber(ARGV[at + 1])
+    all_shares = all_shares + shares[ARGV[at]]
   end
   if #names == 0 then
-    names = redis.call('HKEYS', P .. 'q')
+    local all = redis.call('HGETALL', P .. 'q')
+    for i = 1, #all, 2 do
+      names[#names + 1] = all[i]
+      known_settings[all[i]] = parse_settings(all[i + 1])
+    end
     table.sort(names)
   end
+  -- While tasks that expired have not all been ended, none is handed out.
+  if expire(ASIDE) == ASIDE then
+    soon(now)
+    wanted = 0
+  end
 end
-local bytes = 0
-for turn = 1, #names do
-  -- Another queue comes first each time.
-  local at = (number + turn) % #names + 1
-  local name = names[at]
-  if not parse_settings(redis.call('HGET', P .. 'q', name)).paused then
-    local popped = POP
-    while popped == POP and wanted > 0 and bytes < ENOUGH do
-      local members = redis.call('ZPOPMIN', P .. 'r:' .. name, math.min(POP, wanted))
-      popped = #members / 2
-      local ids = {}
-      for i = 1, #members, 2 do
-        ids[#ids + 1] = string.sub(members[i], 12)
-        claimed[#claimed + 1] = ids[#ids]
-      end
-      if popped > 0 then
-        wanted = wanted - popped
-        bytes = bytes + describe(ids, tasks)
+
+-- How many tasks of a queue may start: at most `limit`.
+local function room_in(name, limit)
+  local settings = settings_of(name)
+  if settings.paused then
+    return 0
+  end
+  if settings.concurrency > 0 then
+    limit = math.min(limit, settings.concurrency - redis.call('ZCARD', P .. 'f:' .. name))
+  end
+  if settings.rate > 0 then
+    local free, at = permits(name, settings)
+    limit = math.min(limit, free)
+    soon(at)
+  end
+  return limit
+end
+
+local bytes, aside = 0, 0
+local function claim_from(name, limit)
+  local settings = settings_of(name)
+  local room = room_in(name, limit)
+  local before = #claimed
+  local popped = 1
+  while popped > 0 and room > 0 and bytes < ENOUGH and aside < ASIDE do
+    local members = redis.call('ZPOPMIN', P .. 'r:' .. name, math.min(POP, room))
+    popped = #members / 2
+    local ids = {}
+    for i = 1, #members, 2 do
+      local member = members[i]
+      local id = id_of(member)
+      local def = #member > 47 and definition(id)
+      if not def or enter_key(id, member, members[i + 1], name, def.key) then
+        ids[#ids + 1] = id
+      else
+        aside = aside + 1
       end
     end
-    if (wanted == 0 or bytes >= ENOUGH) and redis.call('ZCARD', P .. 'r:' .. name) > 0 then
-      mark(name)
+    if #ids > 0 then
+      local size, whole = describe(ids, settings.defaults, tasks)
+      for _, id in ipairs(whole) do
+        claimed[#claimed + 1] = id
+      end
+      room = room - #whole
+      bytes = bytes + size
+    end
+  end
+  local started = #claimed - before
+  wanted = wanted - started
+  if started > 0 and settings.rate > 0 then
+    spend(name, settings, started)
+  end
+  if started > 0 and settings.concurrency > 0 then
+    local running = {}
+    for i = before + 1, #claimed do
+      running[#running + 1] = 0
+      running[#running + 1] = claimed[i]
+    end
+    redis.call('ZADD', P .. 'f:' .. name, unpack(running))
+  end
+end
+
+-- Each queue gets its share of what is wanted first, if shares were given; what is left goes to
+-- whoever has more. Another queue comes first each time.
+local total = wanted
+for round = all_shares > 0 and 1 or 2, 2 do
+  for turn = 1, #names do
+    local name = names[(number + turn) % #names + 1]
+    if wanted > 0 and bytes < ENOUGH then
+      local quota = round == 1 and math.max(1, math.floor(total * shares[name] / all_shares)) or wanted
+      claim_from(name, math.min(quota, wanted))
     end
   end
 end
@@ -211,6 +338,14 @@ if #claimed > 0 then
     runs[#runs + 1] = token .. ' ' .. digits(now)
   end
   redis.call('HSET', P .. 'run', unpack(runs))
+end
+if wanted == 0 or bytes >= ENOUGH or aside >= ASIDE then
+  -- What is left is for another worker, if it may start at all.
+  for _, name in ipairs(names) do
+    if redis.call('ZCARD', P .. 'r:' .. name) > 0 and room_in(name, 1) > 0 then
+      mark(name)
+    end
+  end
 end
 if #claimed > 0 or settlements > 0 then
   local kept = ARGV[3] .. ' ' .. table.concat(verdicts) .. ' ' .. table.concat(claimed, ',')

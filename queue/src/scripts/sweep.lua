@@ -1,21 +1,26 @@
 #!lua flags=allow-oom
--- Ends expired leases (reap), makes due tasks ready (promote), forgets workers long gone. Any
--- process calls it; each call takes the next slice.
+-- Does what time asks for: ends expired leases (reap), makes due tasks ready (promote), ends
+-- tasks that did not start in time, tells children of their parents' end, forgets what nobody
+-- needs. Any process calls it; each call takes the next slice.
 --
 -- KEYS   the partition's prefix
 -- ARGV   clock
 -- Reply  the time, when the next task is due (or ''), how many became ready because they were
---        due, the reaped leases (id, token, and `ready` or `failed`)
+--        due, the reaped leases (id, token, and `ready` or `failed`), whether there is more to do
 --
--- Invariants: a task whose lease ended is ready again, or FAILED once it has lost as many workers
+-- Invariants: a task whose lease ended is ready again, or FAILED once it has lost as many leases
 -- as it may; a lease lies no further in the future than a clock that stepped back explains.
--- use: clock record task ready
+-- use: clock record task ready limits finish beat
 
 local P = KEYS[1]
 local SLICE = 100
+-- So many lost leases of any kind convict.
+local MOST_LOST = 10
 local FORGET_WORKER = 3600 * 1000
 local FORGET_JOB = 24 * 3600 * 1000
+local FORGET_WAITER = 600 * 1000
 local lease = lease_length()
+local may_reap = beat(lease)
 
 local beyond = redis.call('ZRANGEBYSCORE', P .. 'l', '(' .. digits(now + 2 * lease), '+inf', 'LIMIT', 0, SLICE)
 for _, id in ipairs(beyond) do
@@ -23,38 +28,71 @@ for _, id in ipairs(beyond) do
 end
 
 local reaped = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'l', '-inf', digits(now), 'LIMIT', 0, SLICE)) do
-  local def, s = definition(id), state(id)
+local expired = may_reap
+  and redis.call('ZRANGEBYSCORE', P .. 'l', '-inf', digits(now), 'LIMIT', 0, SLICE) or {}
+local function reap(id, def)
+  local s = state(id)
   local token, started = claim_of(redis.call('HGET', P .. 'run', id))
-  local word = 'ready'
-  s.lost = s.lost + 1
-  if s.lost >= def.max_lost then
-    redis.call('SET', P .. 'x:' .. id, finished(token, 'FAILED', 'worker_lost', s.ended + 1, started, ''))
-    redis.call('ZADD', P .. 'fin:' .. def.ns .. ':FAILED', digits(now), id)
-    redis.call('HINCRBY', P .. 'stats', def.ns .. ':FAILED', 1)
+  redis.call('HINCRBY', P .. 'stats', def.ns .. ':lost', 1)
+  -- The last loss that convicts is one that a worker saw itself: it runs such a task apart. A
+  -- lease that merely ends says too little for that.
+  if s.lost < def.max_lost - 1 then
+    s.lost = s.lost + 1
+  else
+    s.spared = s.spared + 1
+  end
+  s.ended, s.by, s.kind = s.ended + 1, 'reap ' .. token, 'worker_lost'
+  remember_attempt(id, s.ended, 'LOST', token, 'worker_lost', started, '')
+  local expires = expiry(def, s)
+  local word, kind = 'ready', 'worker_lost'
+  if s.lost + s.spared >= MOST_LOST then
     word = 'failed'
+  elseif expires and expires <= now then
+    word, kind = 'failed', 'expired'
+  end
+  write_state(id, s)
+  if word == 'failed' then
+    finish(id, def, 'FAILED', kind, token, s.ended, started, '')
   else
     make_ready(id, def, s)
   end
-  s.ended, s.by, s.kind, s.error = s.ended + 1, 'reap ' .. token, 'worker_lost', ''
-  write_state(id, s)
-  redis.call('HDEL', P .. 'run', id)
-  redis.call('HDEL', P .. 'prog', id)
-  redis.call('ZREM', P .. 'l', id)
-  redis.call('HINCRBY', P .. 'stats', def.ns .. ':lost', 1)
+  leave(id, def.name, def.key)
   reaped[#reaped + 1] = id
   reaped[#reaped + 1] = token
   reaped[#reaped + 1] = word
 end
+for _, id in ipairs(expired) do
+  local def = definition(id)
+  if def then
+    reap(id, def)
+  end
+  redis.call('HDEL', P .. 'run', id)
+  redis.call('HDEL', P .. 'prog', id)
+  redis.call('ZREM', P .. 'l', id)
+end
 
 local promoted = promote(SLICE)
+local late = expire(SLICE)
+local told = unblock(SLICE)
 
-local gone = redis.call('ZRANGEBYSCORE', P .. 'w', '-inf', digits(now - FORGET_WORKER), 'LIMIT', 0, SLICE)
-for _, instance in ipairs(gone) do
+local function forget(set, before, each)
+  local members = redis.call('ZRANGEBYSCORE', P .. set, '-inf', digits(before), 'LIMIT', 0, SLICE)
+  for _, member in ipairs(members) do
+    each(member)
+    redis.call('ZREM', P .. set, member)
+  end
+  return #members
+end
+forget('w', now - FORGET_WORKER, function(instance)
   redis.call('DEL', P .. 'w:' .. instance, P .. 'c:' .. instance)
-  redis.call('ZREM', P .. 'w', instance)
-end
-for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'j', '-inf', digits(now - FORGET_JOB), 'LIMIT', 0, SLICE)) do
-  redis.call('ZREM', P .. 'j', job)
-end
-return { digits(now), next_due(), promoted, reaped }
+end)
+forget('j', now - FORGET_JOB, function() end)
+forget('waiters', now - FORGET_WAITER, function() end)
+-- Idempotency keys that outlived their task.
+forget('iexp', now, function(key)
+  redis.call('DEL', P .. 'i:' .. key)
+end)
+
+local due = next_due()
+local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE
+return { digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0 }

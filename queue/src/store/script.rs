@@ -48,14 +48,38 @@ scripts! {
     Sweep = "sweep",
     /// Ends every lease, uncounted: the embedded home was opened again.
     Reopen = "reopen",
+    /// Ends tasks by request.
+    Cancel = "cancel",
+    /// Gives ended tasks another life.
+    Redrive = "redrive",
+    /// Changes when a waiting task is due, and its priority.
+    Reschedule = "reschedule",
+    /// Starts an operation on many tasks.
+    StartOperation = "start_operation",
+    /// Carries operations on.
+    Operate = "operate",
+    /// Removes finished tasks that are not kept any more.
+    Retain = "retain",
+    /// Has the end of tasks published.
+    Watch = "watch",
     /// One task, whole.
     Get = "get",
+    /// What an attempt printed.
+    Log = "log",
+    /// Tasks, a slice at a time.
+    List = "list",
+    /// How far an operation has come.
+    Operation = "operation",
+    /// Whether tasks are where they should be.
+    Audit = "audit",
     /// Tasks by status.
     Stats = "stats",
     /// All queues with their settings and depths.
     Queues = "queues",
     /// Pauses or resumes a queue.
     SetPaused = "set_paused",
+    /// Changes a queue's settings.
+    SetQueue = "set_queue",
     /// The workers that gave a sign of life lately.
     Workers = "workers",
     /// The jobs that workers advertised lately.
@@ -112,6 +136,14 @@ fn library(name: &str) -> &'static str {
         "record" => include_str!("../scripts/lib/record.lua"),
         "task" => include_str!("../scripts/lib/task.lua"),
         "ready" => include_str!("../scripts/lib/ready.lua"),
+        "limits" => include_str!("../scripts/lib/limits.lua"),
+        "finish" => include_str!("../scripts/lib/finish.lua"),
+        "accept" => include_str!("../scripts/lib/accept.lua"),
+        "beat" => include_str!("../scripts/lib/beat.lua"),
+        "place" => include_str!("../scripts/lib/place.lua"),
+        "steer" => include_str!("../scripts/lib/steer.lua"),
+        "page" => include_str!("../scripts/lib/page.lua"),
+        "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }
 }
@@ -132,6 +164,17 @@ mod tests {
     #[test]
     fn only_questions_are_marked_as_reading() {
         let reading: Vec<_> = Script::ALL.iter().filter(|s| s.reads_only()).collect();
-        assert_eq!(reading, [&Script::Get, &Script::Stats, &Script::Queues, &Script::Workers, &Script::Jobs]);
+        let questions = [
+            Script::Get,
+            Script::Log,
+            Script::List,
+            Script::Operation,
+            Script::Audit,
+            Script::Stats,
+            Script::Queues,
+            Script::Workers,
+            Script::Jobs,
+        ];
+        assert_eq!(reading, questions.each_ref());
     }
 }

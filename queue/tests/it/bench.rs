@@ -11,14 +11,32 @@ use std::{
 
 use bytes::Bytes;
 use sentinel_queue::{
-    JobName, Namespace, NewTask, Payload, Policy, Priority, Queue, QueueName, Task, TaskId,
-    lease::{Claimed, Instance, Served, Settlement, Turn, TurnAnswer, Verdict},
+    ErrorKind, JobName, NewTask, Payload, Priority, Queue, Spec, Status, Task, TaskId,
+    lease::{Claimed, Instance, Reaped, Served, Settlement, Turn, TurnAnswer, Verdict},
     store::{Answer, Durability, Reply, Script, Store, embedded::Embedded, redis::Redis},
-    task::AttemptReport,
+    task::{AttemptReport, ErrorReport, TaskError},
 };
 use sentinel_testkit::RedisServer;
 
 pub(crate) const START: u64 = 1_800_000_000_000;
+
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+/// Makes each behaviour a test on Redis and a test on the embedded home.
+macro_rules! on_both_homes {
+    ($(async fn $name:ident($bench:ident: &Bench) $body:block)*) => {
+        $(async fn $name($bench: &crate::bench::Bench) $body)*
+
+        mod on_redis {
+            $(#[tokio::test] async fn $name() { super::$name(&crate::bench::Bench::redis()).await; })*
+        }
+
+        mod embedded {
+            $(#[tokio::test] async fn $name() { super::$name(&crate::bench::Bench::embedded()).await; })*
+        }
+    };
+}
+pub(crate) use on_both_homes;
 
 pub(crate) struct Bench {
     pub(crate) queue: Queue,
@@ -48,6 +66,27 @@ impl Bench {
 
     pub(crate) fn step_back(&self, time: Duration) {
         self.clock.fetch_sub(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Lets time pass while somebody sweeps, as somebody always does; answers what was reaped.
+    pub(crate) async fn pass(&self, time: Duration) -> Vec<Reaped> {
+        let mut reaped = Vec::new();
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(Duration::from_secs(3));
+            self.advance(step);
+            left -= step;
+            reaped.extend(self.queue.sweep().await.unwrap().reaped);
+        }
+        reaped
+    }
+
+    pub(crate) async fn status(&self, id: TaskId) -> Status {
+        self.get(id).await.state.status()
+    }
+
+    pub(crate) async fn accept(&self, task: &NewTask) -> TaskId {
+        self.queue.submit(std::slice::from_ref(task)).await.unwrap()[0].id
     }
 
     pub(crate) async fn submit(&self, priority: i64) -> TaskId {
@@ -92,27 +131,22 @@ impl<'a> Worker<'a> {
 
 pub(crate) fn new_task(priority: i64) -> NewTask {
     let (payload, job) = Payload::parse(Bytes::from_static(br#"{"job":"j","n":9007199254740993}"#)).unwrap();
-    NewTask {
-        id: TaskId::random(),
-        namespace: Namespace::default(),
-        queue: QueueName::default(),
-        priority: Priority::new(priority).unwrap(),
-        job,
-        payload,
-        policy: Policy::default(),
-    }
+    let mut task = NewTask::new(Spec::new(job, payload));
+    task.spec.priority = Priority::new(priority).unwrap();
+    task
 }
 
 pub(crate) fn settlement(task: &Claimed, verdict: Verdict) -> Settlement {
-    Settlement {
-        id: task.definition.id,
-        token: task.token.clone(),
-        namespace: task.definition.namespace.clone(),
-        attempt: task.progression.attempt(),
-        verdict,
-        report: AttemptReport::default(),
-        log: Bytes::new(),
-    }
+    Settlement::of(task, verdict, AttemptReport::default(), Bytes::new())
+}
+
+pub(crate) fn failure(kind: ErrorKind) -> TaskError {
+    let report = ErrorReport { message: "it broke".into(), ..ErrorReport::default() };
+    TaskError { kind, report }
+}
+
+pub(crate) fn done() -> Verdict {
+    Verdict::Complete(Bytes::from_static(b"{\"n\": 9007199254740993}\n"))
 }
 
 pub(crate) fn ids(tasks: &[Claimed]) -> Vec<TaskId> {
@@ -131,7 +165,7 @@ impl<S: Store> Store for Twice<S> {
         Box::pin(async move {
             let first = self.0.run(script, args.clone()).await?;
             // These take the next slice each time.
-            if matches!(script, Script::Sweep | Script::Reopen) {
+            if matches!(script, Script::Sweep | Script::Reopen | Script::Operate | Script::Retain) {
                 return Ok(first);
             }
             let again = self.0.run(script, args).await?;

@@ -49,13 +49,13 @@ enum Ending {
     Complete,
     Fail,
     Retry,
-    Postpone,
+    Elsewhere,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let ending = prop_oneof![
         3 => Just(Ending::Complete), 1 => Just(Ending::Fail),
-        2 => Just(Ending::Retry), 1 => Just(Ending::Postpone),
+        2 => Just(Ending::Retry), 1 => Just(Ending::Elsewhere),
     ];
     prop_oneof![
         5 => (0..3_u8, -1000..=1000_i64, 1..20_usize)
@@ -101,7 +101,7 @@ impl World {
                 let tasks: Vec<_> = (0..count)
                     .map(|_| {
                         let mut task = new_task(priority);
-                        task.queue = name(queue);
+                        task.spec.queue = name(queue);
                         task
                     })
                     .collect();
@@ -172,7 +172,7 @@ impl World {
             Ending::Complete => Verdict::Complete(Bytes::from_static(b"{\"r\":1}")),
             Ending::Fail => Verdict::Fail(error),
             Ending::Retry => Verdict::Retry(error, Duration::from_millis(700)),
-            Ending::Postpone => Verdict::Postpone(error, Duration::from_millis(300)),
+            Ending::Elsewhere => Verdict::Elsewhere(error, Duration::from_millis(300)),
         };
         let settlements: Vec<_> = settled
             .iter()

@@ -15,4 +15,3 @@ end
 local function lease_length()
   return tonumber(redis.call('GET', KEYS[1] .. 'lease') or 10000)
 end
-

@@ -159,7 +159,7 @@ async fn set_lease(store: &Embedded, length: &'static str) {
 /// Sets a queue's marker as the scripts do.
 async fn submit(store: &Embedded, id: &str, queue: &'static str) {
     let args = [Bytes::new(), Bytes::copy_from_slice(id.as_bytes()), Bytes::from_static(queue.as_bytes())];
-    let rest = ["0", "header", "body"].map(|arg| Bytes::from_static(arg.as_bytes()));
+    let rest = ["0", "", "header", "body", ""].map(|arg| Bytes::from_static(arg.as_bytes()));
     store.run(Script::Submit, args.into_iter().chain(rest).collect()).await.unwrap();
 }
 

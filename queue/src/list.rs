@@ -1,0 +1,141 @@
+//! Lists of tasks, a slice at a time: the work of a request is bounded, however many there are.
+
+use bytes::Bytes;
+
+use crate::{
+    names::{JobName, Millis, Namespace, QueueName, Tag, TaskId},
+    queue::{Queue, exactly, groups, stored, text},
+    record,
+    state::Status,
+    store::{Reply, Script, StoreError},
+    task::{Definition, Progression, TaskState},
+};
+
+/// What tasks must have to be listed; what is left out is not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Whose they are.
+    pub namespace: Namespace,
+    /// One of these states.
+    pub statuses: Vec<Status>,
+    /// This queue.
+    pub queue: Option<QueueName>,
+    /// This job.
+    pub job: Option<JobName>,
+    /// This tag among theirs.
+    pub tag: Option<Tag>,
+    /// Accepted then or later.
+    pub since: Option<Millis>,
+    /// Accepted earlier.
+    pub before: Option<Millis>,
+}
+
+impl Filter {
+    /// As scripts take it.
+    pub(crate) fn args(&self) -> [Bytes; 6] {
+        let millis = |at: Option<Millis>| at.map(|at| text(&at.0)).unwrap_or_default();
+        [
+            text(&self.namespace),
+            self.queue.as_ref().map(text).unwrap_or_default(),
+            self.job.as_ref().map(text).unwrap_or_default(),
+            self.tag.as_ref().map(text).unwrap_or_default(),
+            millis(self.since),
+            millis(self.before),
+        ]
+    }
+}
+
+/// Where a list goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The state that is being listed.
+    pub status: Status,
+    /// The set of tasks that is being listed.
+    pub set: String,
+    /// The last task that was looked at: its score there,
+    pub score: String,
+    /// and its name.
+    pub member: String,
+}
+
+/// A task as it is listed: without its payload, its result and its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is; the payload and what it asks for are left out.
+    pub definition: Definition,
+    /// How its attempts went.
+    pub progression: Progression,
+    /// Where it is; the result is left out, and an error's text if it is long.
+    pub state: TaskState,
+}
+
+/// A slice of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// The tasks.
+    pub tasks: Vec<Listed>,
+    /// Tasks that some set holds and that have no definition: there must be none.
+    pub undefined: Vec<TaskId>,
+    /// Where to go on; none: that was all.
+    pub next: Option<Cursor>,
+}
+
+impl Queue {
+    /// Up to `limit` tasks, from a cursor on. A slice may be short, even empty, and not be the last.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        cursor: Option<&Cursor>,
+    ) -> Result<Slice, StoreError> {
+        let mut args = Vec::from(filter.args());
+        args.push(text(&limit));
+        match cursor {
+            None => args.extend([const { Bytes::new() }; 4]),
+            Some(Cursor { status, set, score, member }) => {
+                args.extend([text(status), text(set), text(score), text(member)]);
+            }
+        }
+        let statuses = if filter.statuses.is_empty() { Status::ALL } else { &filter.statuses };
+        args.extend(statuses.iter().map(text));
+        let reply = self.call(Script::List, args).await?.into_array()?;
+        let [status, set, score, member, items] = exactly(reply)?;
+        let status = status.into_text()?;
+        let mut slice = Slice::default();
+        if !status.is_empty() {
+            slice.next = Some(Cursor {
+                status: stored(status.parse())?,
+                set: set.into_text()?,
+                score: score.into_text()?,
+                member: member.into_text()?,
+            });
+        }
+        for item in groups(items.into_array()?, Ok::<[Reply; 6], _>)? {
+            let [id, status, header, state, finished, claim] = item;
+            let id = stored(id.into_text()?.parse())?;
+            let header = header.into_bytes()?;
+            if header.is_empty() {
+                slice.undefined.push(id);
+                continue;
+            }
+            let mut definition = record::definition_header(id, &header)?;
+            let progression = record::progression(&state.into_bytes()?)?;
+            definition.spec.priority = progression.priority.unwrap_or(definition.spec.priority);
+            let state = match stored(status.into_text()?.parse())? {
+                Status::Queued => TaskState::Queued,
+                Status::Scheduled => TaskState::Scheduled,
+                Status::Blocked => TaskState::Blocked,
+                Status::InProgress => {
+                    let (token, started_at) = record::claim(&claim.into_text()?)?;
+                    let worker = record::worker_of(&token).unwrap_or_default().to_owned();
+                    TaskState::InProgress { worker, started_at, progress: None }
+                }
+                Status::Completed | Status::Failed | Status::Cancelled => {
+                    record::finished(&finished.into_bytes()?)?
+                }
+            };
+            slice.tasks.push(Listed { definition, progression, state });
+        }
+        Ok(slice)
+    }
+}

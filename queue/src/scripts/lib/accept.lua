@@ -1,0 +1,162 @@
+-- How new tasks are accepted: all of them or none.
+
+local STEP = 7
+local SEQ_LIMIT = 17592186044416 -- 2^44: eleven hexadecimal digits
+
+-- What a task asks for beyond the plain: '' or packed, when it expires, its concurrency key, its
+-- idempotency key and the print of what was submitted with it, how many parents; then the parents.
+local function parse_options(options)
+  if options == '' then
+    return nil
+  end
+  local f, tail = fields_of(options, 5)
+  local parents = {}
+  for id in string.gmatch(string.sub(options, tail), '[^,]+') do
+    parents[#parents + 1] = id
+  end
+  return { expires = f[1], key = f[2], idempotency = f[3], print = f[4], parents = parents }
+end
+
+local function accepted_at(id)
+  local record = redis.call('GETRANGE', KEYS[1] .. 'd:' .. id, 0, HEADER - 1)
+  return record ~= '' and fields_of(record, 3)[3]
+end
+
+-- Accepts the tasks in ARGV from `first` on, each: id, namespace:queue, priority, when it is due
+-- ('', milliseconds, or + and the milliseconds from now), header (the packed fields of the
+-- definition from the namespace on), body (the submitted task, opaque), options.
+--
+-- Answers { 'ok', per task: the id of the task that stands for it (another one if that has its
+-- idempotency key), when that was accepted }, or, nothing having been written, { 'conflict', which task }, { 'no_parent', which task, parent } or
+-- { 'moved', which task, parent, the task that has the parent's idempotency key }.
+local function accept(first)
+  local P = KEYS[1]
+  local arrival = redis.call('HMGET', P .. 'seq', 'last', 'ms')
+  local seq = tonumber(arrival[1] or 0)
+  -- A clock that steps back must not let a later task overtake an earlier one.
+  local base = math.max(now, tonumber(arrival[2] or 0))
+
+  local keys = {}
+  for at = first, #ARGV, STEP do
+    keys[#keys + 1] = P .. 'd:' .. ARGV[at]
+  end
+  local some_known = redis.call('EXISTS', unpack(keys)) > 0
+  local reply, fresh = { 'ok' }, {}
+  -- Ids of this call -> the task that stands for them; idempotency keys of this call -> their task.
+  local stands_for, taken = {}, {}
+  for at = first, #ARGV, STEP do
+    local id, index = ARGV[at], (at - first) / STEP
+    local ns = string.match(ARGV[at + 1], '^[^:]+')
+    local options = parse_options(ARGV[at + 6])
+    local accepted = (stands_for[id] and digits(base)) or (some_known and accepted_at(id))
+    local same = id
+    if not accepted and options and options.idempotency ~= '' then
+      local key = ns .. ':' .. options.idempotency
+      local holder = taken[key] or redis.call('GET', P .. 'i:' .. key)
+      if holder then
+        local print
+        same, print = string.match(holder, '^(%S+) (%S+)$')
+        if print ~= options.print then
+          return { 'conflict', index }
+        end
+        accepted = accepted_at(same) or digits(base)
+      else
+        taken[key] = id .. ' ' .. options.print
+      end
+    end
+    stands_for[id] = same
+    reply[#reply + 1] = same
+    reply[#reply + 1] = accepted or digits(base)
+    if not accepted then
+      for _, parent in ipairs(options and options.parents or {}) do
+        local stand_in = stands_for[parent]
+        if stand_in and stand_in ~= parent then
+          return { 'moved', index, parent, stand_in }
+        end
+        local known = not stand_in and definition(parent)
+        if not stand_in and (not known or known.ns ~= ns) then
+          return { 'no_parent', index, parent }
+        end
+      end
+      fresh[#fresh + 1] = { at = at, ns = ns, options = options }
+    end
+  end
+  if #fresh == 0 then
+    return reply
+  end
+  if seq + #fresh >= SEQ_LIMIT then
+    return redis.error_reply('ERR the arrival sequence is used up')
+  end
+
+  local records, ready, names, submitted = {}, {}, {}, {}
+  local dependent = false
+  for i, task in ipairs(fresh) do
+    local at, options = task.at, task.options
+    local id, name, priority, when = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    if not ready[name] then
+      ready[name] = {}
+      names[#names + 1] = name
+    end
+    local arrived = string.format('%011x', seq + i)
+    local member = arrived .. id .. (options and options.key ~= '' and 'k' or '')
+    records[#records + 1] = P .. 'd:' .. id
+    records[#records + 1] =
+      VERSION .. pack({ arrived, priority, digits(base) }) .. ARGV[at + 4] .. ARGV[at + 5]
+
+    local delay = string.match(when, '^%+(%d+)$')
+    local due = delay and base + tonumber(delay) or tonumber(when)
+    local waits = due and due > now
+    if waits then
+      local s = state(id)
+      s.due, s.base = digits(due), digits(due)
+      write_state(id, s)
+    end
+    if options and #options.parents > 0 then
+      dependent = true
+      redis.call('ZADD', P .. 'blocked', digits(base), member)
+      redis.call('HSET', P .. 'blk', id, digits(#options.parents))
+      for _, parent in ipairs(options.parents) do
+        redis.call('ZADD', P .. 'p:' .. parent, 0, id)
+        if redis.call('EXISTS', P .. 'x:' .. parent) == 1 then
+          redis.call('ZADD', P .. 'ended', digits(now), parent)
+        end
+      end
+    elseif waits then
+      redis.call('ZADD', P .. 'due', digits(due), member)
+    else
+      local queue = ready[name]
+      queue[#queue + 1] = score(tonumber(priority), settings_of(name).weight, base)
+      queue[#queue + 1] = member
+    end
+    if options and options.expires ~= '' then
+      redis.call('ZADD', P .. 'exp', options.expires, id)
+    end
+    if options and options.idempotency ~= '' then
+      records[#records + 1] = P .. 'i:' .. task.ns .. ':' .. options.idempotency
+      records[#records + 1] = id .. ' ' .. options.print
+    end
+    submitted[task.ns] = (submitted[task.ns] or 0) + 1
+  end
+
+  redis.call('HSET', P .. 'seq', 'last', digits(seq + #fresh), 'ms', digits(base))
+  redis.call('MSET', unpack(records))
+  for _, name in ipairs(names) do
+    if #ready[name] > 0 then
+      redis.call('ZADD', P .. 'r:' .. name, unpack(ready[name]))
+      mark(name)
+    end
+    if redis.call('HSETNX', P .. 'q', name, queue_settings(parse_settings(nil))) == 1 then
+      -- No worker waits on a queue that it does not know yet.
+      redis.call('ZADD', P .. 'wake', 0, '1')
+    end
+    local ns = string.match(name, '^[^:]+')
+    if submitted[ns] then
+      redis.call('HINCRBY', P .. 'stats', ns .. ':submitted', submitted[ns])
+      submitted[ns] = nil
+    end
+  end
+  if dependent then
+    unblock(100)
+  end
+  return reply
+end

@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+-- Removes finished tasks that are older, or more, than is kept; the next slice.
+--
+-- KEYS   the partition's prefix
+-- ARGV   clock, namespace, per status: status, how long in milliseconds, how many
+-- Reply  how many were removed, 1 if there are more
+--
+-- Invariant: a task goes with everything it owns, or stays; one whose children wait stays.
+-- use: clock record task erase
+
+local P, ns = KEYS[1], ARGV[2]
+local SLICE = 200
+local removed, more = 0, 0
+for at = 3, #ARGV, 3 do
+  local set = P .. 'fin:' .. ns .. ':' .. ARGV[at]
+  local left = SLICE - removed
+  local too_many = math.min(redis.call('ZCARD', set) - tonumber(ARGV[at + 2]), left)
+  local ids = left > 0
+    and redis.call('ZRANGEBYSCORE', set, '-inf', digits(now - tonumber(ARGV[at + 1])), 'LIMIT', 0, left) or {}
+  if too_many > #ids then
+    ids = redis.call('ZRANGE', set, 0, too_many - 1)
+  end
+  if #ids == left then
+    more = 1
+  end
+  for _, id in ipairs(ids) do
+    if redis.call('EXISTS', P .. 'p:' .. id) == 0 then
+      local def = definition(id)
+      local x = fields_of(redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER - 1), 4)
+      redis.call('ZREM', set, id)
+      erase(id, def, tonumber(x[4]))
+      removed = removed + 1
+    end
+  end
+end
+return { removed, more }
