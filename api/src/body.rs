@@ -16,6 +16,12 @@ use crate::problem::{Code, Problem};
 /// What a body of one task may have: its payload, and room for its other fields.
 pub(crate) const TASK_BODY: usize = MAX_PAYLOAD + 16 * 1024;
 
+/// What a batch may have.
+pub(crate) const BATCH_BODY: usize = 16 * 1024 * 1024;
+
+/// What any other body may have.
+pub(crate) const SMALL_BODY: usize = 64 * 1024;
+
 /// How long a body may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(30);
 

@@ -1,12 +1,21 @@
-//! The fields of a submit, each with its range; all that is wrong is told at once.
+//! The fields of requests, each with its range; all that is wrong is told at once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use sentinel_queue::{
-    Backoff, JobName, Namespace, NewTask, Payload, Policy, Priority, QueueName, TaskId, duration,
+    Backoff, JobName, Millis, Namespace, NewTask, Payload, Policy, Priority, QueueName, QueueSettings, Spec,
+    Status, Tag, Tags, TaskId, duration,
+    list::Filter,
     payload::{PayloadError, check_json},
+    queue::MAX_BATCH,
     retry::BackoffKind,
+    settings::Rate,
+    steer::OperationKind,
+    task::{AfterPolicy, MAX_PARENTS, When},
 };
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -17,40 +26,193 @@ use crate::{
 };
 
 const DAY: Duration = Duration::from_hours(24);
+const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// The longest that a task may be put off.
+const LONGEST_DELAY: Duration = Duration::from_hours(3650 * 24);
 
 /// Takes a submit's body apart.
 pub(crate) fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Problem> {
-    let mut fields =
-        Fields { left: body::object(body::text(bytes)?)?, at: String::new(), errors: Vec::new() };
+    let fields = Fields::of(body::text(bytes)?, "", TASK)?;
+    let (task, errors) = task(bytes, fields, namespace, &[])?;
+    task.filter(|_| errors.is_empty()).ok_or_else(|| Problem::fields(errors))
+}
+
+/// Takes the body of a batch apart: `{"tasks": […]}`.
+pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>, Problem> {
+    let mut fields = Fields::of(body::text(bytes)?, "", &["tasks"])?;
+    let rule = format!("must be an array of 1 to {MAX_BATCH} tasks");
+    let items = fields.require("tasks", |raw| {
+        let items = serde_json::from_str::<Vec<&RawValue>>(raw.get()).map_err(|_| rule.clone())?;
+        if (1..=MAX_BATCH).contains(&items.len()) { Ok(items) } else { Err(rule.clone()) }
+    });
+    let mut errors = fields.finish();
+    let mut tasks: Vec<NewTask> = Vec::new();
+    let mut ids = Vec::new();
+    for (index, item) in items.unwrap_or_default().into_iter().enumerate() {
+        let at = format!("/tasks/{index}");
+        let Ok(fields) = Fields::of(item.get(), &at, TASK) else {
+            errors.push(FieldError::at(at, "must be an object without a key that is there twice"));
+            continue;
+        };
+        let (task, wrong) = task(bytes, fields, namespace, &ids)?;
+        errors.extend(wrong.into_iter().map(|error| FieldError { index: Some(index), ..error }));
+        ids.push(task.as_ref().map_or_else(TaskId::random, |task| task.id));
+        tasks.extend(task);
+    }
+    if errors.is_empty() { Ok(tasks) } else { Err(Problem::fields(errors)) }
+}
+
+/// One task, if it is whole, and what is wrong. `earlier` are the tasks before it in its batch,
+/// which it may name by their number.
+fn task(
+    body: &Bytes,
+    mut fields: Fields<'_>,
+    namespace: &Namespace,
+    earlier: &[TaskId],
+) -> Result<(Option<NewTask>, Vec<FieldError>), Problem> {
     for (name, raw) in &fields.left {
         // The payload is checked by itself.
-        if name != "payload" {
+        if *name != "payload" {
             check_json(raw.get().as_bytes())
                 .map_err(|reason| Problem::of(Code::MalformedJson, format!("{name}: {reason}")))?;
         }
     }
     let payload = if let Some(raw) = fields.left.remove("payload") {
-        payload(bytes, raw, &mut fields.errors)?
+        payload(body, raw, &mut fields)?
     } else {
         fields.wrong("payload", "is missing: it must be a JSON object with a string `job`");
         None
     };
     let queue = fields.take("queue", queue).unwrap_or_default();
     let priority = fields.take("priority", priority).unwrap_or_default();
-    let policy = Policy {
+    let policy = policy(&mut fields);
+    let when = when(&mut fields);
+    let expires_at = fields.take("expires_at", instant);
+    let concurrency_key = fields.take("concurrency_key", parsed);
+    let idempotency_key = fields.take("idempotency_key", parsed);
+    let tags = fields.take("tags", tags).unwrap_or_default();
+    let after = fields.take("after", |raw| parents(raw, earlier)).unwrap_or_default();
+    let after_policy = fields
+        .take("after_policy", |raw| json::<AfterPolicy>(raw, "must be \"completed\" or \"always\""))
+        .unwrap_or_default();
+    let errors = fields.finish();
+    let task = payload.map(|(payload, job)| {
+        let mut task = NewTask::new(Spec::new(job, payload));
+        task.when = when;
+        task.spec = Spec {
+            namespace: namespace.clone(),
+            queue,
+            priority,
+            policy,
+            expires_at,
+            concurrency_key,
+            idempotency_key,
+            tags,
+            after,
+            after_policy,
+            ..task.spec
+        };
+        task
+    });
+    Ok((task, errors))
+}
+
+/// What a task asks for itself, or a queue on behalf of its tasks.
+fn policy(fields: &mut Fields<'_>) -> Policy {
+    Policy {
         timeout: fields.take("timeout", |raw| span(raw, MILLISECOND, DAY)),
-        max_attempts: fields.take("max_attempts", max_attempts),
-        backoff: fields.take_object("backoff", backoff),
+        max_attempts: fields.take("max_attempts", |raw| count(raw, 1, 1000)),
+        backoff: fields.take_object("backoff", BACKOFF, backoff),
+    }
+}
+
+/// Takes `run_at` or `delay`.
+fn when(fields: &mut Fields<'_>) -> Option<When> {
+    if fields.left.contains_key("run_at") && fields.left.contains_key("delay") {
+        fields.wrong("delay", "cannot be given together with run_at");
+    }
+    let run_at = fields.take("run_at", instant);
+    let delay = fields.take("delay", |raw| span(raw, Duration::ZERO, LONGEST_DELAY));
+    run_at.map(When::At).or(delay.map(When::After))
+}
+
+/// What a waiting task is to change.
+pub(crate) fn reschedule(bytes: &Bytes) -> Result<(Option<When>, Option<Priority>), Problem> {
+    let mut fields = Fields::of(body::text(bytes)?, "", &["run_at", "delay", "priority"])?;
+    let when = when(&mut fields);
+    let priority = fields.take("priority", priority);
+    let errors = fields.finish();
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    if when.is_none() && priority.is_none() {
+        return Err(Problem::field("", &"must say what is to change: run_at, delay or priority"));
+    }
+    Ok((when, priority))
+}
+
+/// The settings of a queue: what is left out has its default.
+pub(crate) fn queue_settings(bytes: &Bytes) -> Result<QueueSettings, Problem> {
+    const KNOWN: &[&str] = &["rate", "concurrency", "per_key", "aging", "defaults"];
+    let mut fields = Fields::of(body::text(bytes)?, "", KNOWN)?;
+    let settings = QueueSettings {
+        rate: fields.take_object("rate", &["starts", "per"], |fields| Rate {
+            starts: fields.require("starts", |raw| count(raw, 1, 1_000_000)).unwrap_or(1),
+            per: fields.require("per", |raw| span(raw, SECOND, DAY)).unwrap_or(SECOND),
+        }),
+        concurrency: fields.take("concurrency", |raw| count(raw, 1, 1_000_000)),
+        per_key: fields.take("per_key", |raw| count(raw, 1, 1_000_000)).unwrap_or(1),
+        aging: fields.take("aging", |raw| span(raw, MILLISECOND, DAY)),
+        defaults: fields.take_object("defaults", POLICY, policy).unwrap_or_default(),
     };
     let errors = fields.finish();
-    match payload {
-        Some((payload, job)) if errors.is_empty() => {
-            let (namespace, id) = (namespace.clone(), TaskId::random());
-            Ok(NewTask { id, namespace, queue, priority, job, payload, policy })
+    if errors.is_empty() { Ok(settings) } else { Err(Problem::fields(errors)) }
+}
+
+/// An operation on many tasks, and whether it only counts.
+pub(crate) fn operation(
+    bytes: &Bytes,
+    namespace: &Namespace,
+) -> Result<(OperationKind, Filter, bool), Problem> {
+    let mut fields = Fields::of(body::text(bytes)?, "", &["kind", "filter", "dry_run"])?;
+    let kind = fields.require("kind", |raw| {
+        let word: String = json(raw, "must be \"cancel\" or \"redrive\"")?;
+        match word.as_str() {
+            "cancel" => Ok(OperationKind::Cancel),
+            "redrive" => Ok(OperationKind::Redrive),
+            _ => Err("must be \"cancel\" or \"redrive\"".to_owned()),
         }
+    });
+    let dry_run = fields.take("dry_run", |raw| json(raw, "must be true or false")).unwrap_or(false);
+    const KNOWN: &[&str] = &["status", "queue", "job", "tag", "since", "until"];
+    let filter = fields.take_object("filter", KNOWN, |fields| Filter {
+        namespace: namespace.clone(),
+        statuses: fields.take("status", |raw| status_for(raw, kind)).into_iter().collect(),
+        queue: fields.take("queue", queue),
+        job: fields.take("job", parsed),
+        tag: fields.take("tag", parsed),
+        since: fields.take("since", instant),
+        before: fields.take("until", instant),
+    });
+    // Without this a slip of the pen would meet every task there is.
+    if filter.is_none() {
+        fields.wrong("filter", "is missing: it says which tasks are meant; {} means all");
+    }
+    let errors = fields.finish();
+    match (kind, filter) {
+        (Some(kind), Some(filter)) if errors.is_empty() => Ok((kind, filter, dry_run)),
         _ => Err(Problem::fields(errors)),
     }
+}
+
+fn status_for(raw: &RawValue, kind: Option<OperationKind>) -> Result<Status, String> {
+    let allowed = kind.map_or(Status::ALL, OperationKind::statuses);
+    let words: Vec<_> = allowed.iter().map(|status| status.as_str()).collect();
+    let rule = format!("must be one of {}", words.join(", "));
+    let status = json::<String>(raw, &rule)?.parse().map_err(|_| rule.clone())?;
+    if allowed.contains(&status) { Ok(status) } else { Err(rule) }
 }
 
 /// Fields by name, and what was wrong with those that were taken.
@@ -58,22 +220,43 @@ struct Fields<'a> {
     left: BTreeMap<String, &'a RawValue>,
     /// The pointer to the object that they are in.
     at: String,
+    /// The names that there are, for those who misspell one.
+    known: &'static [&'static str],
     errors: Vec<FieldError>,
 }
 
-/// The names that a submit knows, for those who misspell one.
-const KNOWN: [&str; 6] = ["payload", "queue", "priority", "timeout", "max_attempts", "backoff"];
-const KNOWN_OF_BACKOFF: [&str; 4] = ["kind", "base", "max", "jitter"];
+const TASK: &[&str] = &[
+    "payload",
+    "queue",
+    "priority",
+    "run_at",
+    "delay",
+    "timeout",
+    "expires_at",
+    "max_attempts",
+    "backoff",
+    "idempotency_key",
+    "concurrency_key",
+    "tags",
+    "after",
+    "after_policy",
+];
+const POLICY: &[&str] = &["timeout", "max_attempts", "backoff"];
+const BACKOFF: &[&str] = &["kind", "base", "max", "jitter"];
 
 impl<'a> Fields<'a> {
+    fn of(text: &'a str, at: &str, known: &'static [&'static str]) -> Result<Self, Problem> {
+        Ok(Self { left: body::object(text)?, at: at.to_owned(), known, errors: Vec::new() })
+    }
+
     fn wrong(&mut self, name: &str, detail: impl Into<String>) {
         // RFC 6901 escapes these two.
         let name = name.replace('~', "~0").replace('/', "~1");
-        self.errors.push(FieldError { pointer: format!("{}/{name}", self.at), detail: detail.into() });
+        self.errors.push(FieldError::at(format!("{}/{name}", self.at), detail));
     }
 
     /// Takes a field that may be left out. `null` is not leaving it out.
-    fn take<T>(&mut self, name: &str, parse: impl Fn(&RawValue) -> Result<T, String>) -> Option<T> {
+    fn take<T>(&mut self, name: &str, parse: impl Fn(&'a RawValue) -> Result<T, String>) -> Option<T> {
         let raw = self.left.remove(name)?;
         match parse(raw) {
             Ok(value) => Some(value),
@@ -85,13 +268,25 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn take_object<T>(&mut self, name: &str, parse: impl Fn(&mut Fields<'a>) -> T) -> Option<T> {
+    /// Takes a field that must be there.
+    fn require<T>(&mut self, name: &str, parse: impl Fn(&'a RawValue) -> Result<T, String>) -> Option<T> {
+        if !self.left.contains_key(name) {
+            self.wrong(name, "is missing");
+        }
+        self.take(name, parse)
+    }
+
+    fn take_object<T>(
+        &mut self,
+        name: &str,
+        known: &'static [&'static str],
+        parse: impl FnOnce(&mut Fields<'a>) -> T,
+    ) -> Option<T> {
         let raw = self.left.remove(name)?;
-        let Ok(left) = body::object(raw.get()) else {
+        let Ok(mut inner) = Fields::of(raw.get(), &format!("{}/{name}", self.at), known) else {
             self.wrong(name, "must be an object without a key that is there twice");
             return None;
         };
-        let mut inner = Fields { left, at: format!("{}/{name}", self.at), errors: Vec::new() };
         let value = parse(&mut inner);
         self.errors.extend(inner.finish());
         Some(value)
@@ -99,12 +294,11 @@ impl<'a> Fields<'a> {
 
     /// What was wrong, unknown fields included.
     fn finish(mut self) -> Vec<FieldError> {
-        let known: &[&str] = if self.at.is_empty() { &KNOWN } else { &KNOWN_OF_BACKOFF };
         for name in std::mem::take(&mut self.left).into_keys() {
             let shown: String = name.chars().take(64).collect();
-            let hint = nearest(&shown, known.iter().copied());
+            let hint = nearest(&shown, self.known.iter().copied());
             let hint = hint.map_or_else(
-                || format!("known are {}", known.join(", ")),
+                || format!("known are {}", self.known.join(", ")),
                 |near| format!("did you mean {near:?}?"),
             );
             self.wrong(&shown, format!("is not a known field: {hint}"));
@@ -116,7 +310,7 @@ impl<'a> Fields<'a> {
 fn payload(
     body: &Bytes,
     raw: &RawValue,
-    errors: &mut Vec<FieldError>,
+    fields: &mut Fields<'_>,
 ) -> Result<Option<(Payload, JobName)>, Problem> {
     // The payload is a part of the body: no copy.
     match Payload::parse(body.slice_ref(raw.get().as_bytes())) {
@@ -126,9 +320,8 @@ fn payload(
         }
         Err(error @ PayloadError::TooLarge(_)) => Err(Problem::of(Code::TooLarge, error.to_string())),
         Err(error) => {
-            let pointer =
-                if matches!(error, PayloadError::NotAnObject) { "/payload" } else { "/payload/job" };
-            errors.push(FieldError { pointer: pointer.into(), detail: error.to_string() });
+            let place = if matches!(error, PayloadError::NotAnObject) { "payload" } else { "payload/job" };
+            fields.errors.push(FieldError::at(format!("{}/{place}", fields.at), error.to_string()));
             Ok(None)
         }
     }
@@ -148,10 +341,66 @@ fn priority(raw: &RawValue) -> Result<Priority, String> {
     Priority::new(json(raw, rule)?).map_err(|_| rule.to_owned())
 }
 
-fn max_attempts(raw: &RawValue) -> Result<u32, String> {
-    let rule = "must be an integer from 1 to 1000";
-    json::<u32>(raw, rule)
-        .and_then(|count| if (1..=1000).contains(&count) { Ok(count) } else { Err(rule.into()) })
+fn count(raw: &RawValue, least: u32, most: u32) -> Result<u32, String> {
+    let rule = format!("must be an integer from {least} to {most}");
+    let count = json::<u32>(raw, &rule)?;
+    if (least..=most).contains(&count) { Ok(count) } else { Err(rule) }
+}
+
+/// A string that its type knows to check.
+fn parsed<T: std::str::FromStr<Err: ToString>>(raw: &RawValue) -> Result<T, String> {
+    let text: String = json(raw, "must be a string")?;
+    // What the type says names the value again.
+    text.parse().map_err(|error: T::Err| {
+        let error = error.to_string();
+        error.rsplit_once(" must ").map_or(error.clone(), |(_, rule)| format!("must {rule}"))
+    })
+}
+
+fn tags(raw: &RawValue) -> Result<Tags, String> {
+    let tags: Vec<String> = json(raw, "must be an array of strings")?;
+    let tags = tags.iter().map(|tag| tag.parse::<Tag>()).collect::<Result<_, _>>();
+    tags.and_then(Tags::new).map_err(|error| format!(": {error}"))
+}
+
+/// The tasks to wait for: UUIDs, or `"#0"` for an earlier task of the same batch.
+fn parents(raw: &RawValue, earlier: &[TaskId]) -> Result<Vec<TaskId>, String> {
+    let rule = "must be an array of task ids; in a batch also \"#0\", the number of an earlier task";
+    let names: Vec<String> = json(raw, rule)?;
+    if names.len() > MAX_PARENTS {
+        return Err(format!("may name {MAX_PARENTS} tasks"));
+    }
+    let mut parents = Vec::new();
+    for name in names {
+        let found = match name.strip_prefix('#') {
+            Some(number) => number.parse::<usize>().ok().and_then(|number| earlier.get(number).copied()),
+            None => name.parse().ok(),
+        };
+        let id = found.ok_or_else(|| format!("{rule}: {name:?} is neither"))?;
+        if !parents.contains(&id) {
+            parents.push(id);
+        }
+    }
+    Ok(parents)
+}
+
+/// A point in time.
+fn instant(raw: &RawValue) -> Result<Millis, String> {
+    instant_of(&json::<String>(raw, INSTANT)?)
+}
+
+const INSTANT: &str =
+    "must be a time in RFC 3339, such as 2030-01-31T12:00:00Z, from 1970 to ten years from now";
+
+/// A point in time.
+pub(crate) fn instant_of(text: &str) -> Result<Millis, String> {
+    let at: jiff::Timestamp = text.parse().map_err(|_| INSTANT.to_owned())?;
+    let millis = u64::try_from(at.as_millisecond()).map_err(|_| INSTANT.to_owned())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if u128::from(millis) > (now + LONGEST_DELAY).as_millis() {
+        return Err(INSTANT.to_owned());
+    }
+    Ok(Millis(millis))
 }
 
 /// A duration from `least` to `most`.

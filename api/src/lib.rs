@@ -7,17 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod events;
 mod fields;
 mod health;
 mod host;
 mod jobs;
 mod openapi;
+mod operations;
 mod page;
 mod problem;
 mod queues;
 mod segment;
 mod server;
+mod steer;
 mod tasks;
+mod watch;
 mod wire;
 mod workers;
 
@@ -25,10 +29,11 @@ use std::sync::Arc;
 
 use axum::{Router, middleware, response::Redirect, routing::get};
 use sentinel_queue::{Namespace, Queue};
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-use self::{jobs::Advertised, problem::Problem};
+use self::{events::LISTENERS, jobs::Advertised, problem::Problem, watch::Watchers};
 pub use self::{problem::Code, server::serve};
 
 /// How the API answers.
@@ -45,12 +50,18 @@ struct App {
     /// Whose tasks these are, until there are tenants.
     namespace: Namespace,
     advertised: Advertised,
+    watchers: Watchers,
+    /// Places for clients that listen.
+    listeners: Arc<Semaphore>,
 }
 
 /// The whole API over a queue.
 pub fn router(queue: Queue, config: ApiConfig) -> Router {
     let advertised = Advertised::new(queue.clone());
-    let app = Arc::new(App { queue, config, namespace: Namespace::default(), advertised });
+    let watchers = Watchers::new(queue.clone());
+    let listeners = Arc::new(Semaphore::new(LISTENERS));
+    let namespace = Namespace::default();
+    let app = Arc::new(App { queue, config, namespace, advertised, watchers, listeners });
     let (routes, document) = openapi::routes().split_for_parts();
     routes
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))

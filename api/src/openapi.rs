@@ -5,7 +5,7 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, health, jobs, problem::Code, queues, tasks, workers};
+use crate::{App, events, health, jobs, operations, problem::Code, queues, steer, tasks, workers};
 
 /// What the document says besides its routes.
 #[derive(OpenApi)]
@@ -24,11 +24,21 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(tasks::submit))
         .routes(routes!(tasks::stats))
-        .routes(routes!(tasks::create))
+        .routes(routes!(tasks::create, tasks::list))
+        .routes(routes!(tasks::batch))
         .routes(routes!(tasks::get))
         .routes(routes!(tasks::result))
+        .routes(routes!(tasks::logs))
+        .routes(routes!(events::task))
+        .routes(routes!(events::ends))
+        .routes(routes!(steer::cancel))
+        .routes(routes!(steer::redrive))
+        .routes(routes!(steer::reschedule))
+        .routes(routes!(operations::create))
+        .routes(routes!(operations::get))
         .routes(routes!(queues::list))
-        .routes(routes!(queues::get))
+        .routes(routes!(queues::get, queues::set))
+        .routes(routes!(queues::purge))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(jobs::list))

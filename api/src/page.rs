@@ -4,6 +4,7 @@ use axum::{
     extract::{FromRequestParts, Query},
     http::request::Parts,
 };
+use sentinel_queue::list::Cursor;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -22,9 +23,20 @@ const MARK: &str = "after:";
 pub(crate) struct Asked {
     /// How many items at most.
     #[param(minimum = 1, maximum = 500, default = 50)]
-    limit: Option<String>,
+    pub(crate) limit: Option<String>,
     /// Where the page before ended: its `next_cursor`.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
+}
+
+impl Asked {
+    /// How many items are wanted.
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
+        match self.limit.as_deref().map(str::parse) {
+            None => Ok(DEFAULT),
+            Some(Ok(limit)) if (1..=MOST).contains(&limit) => Ok(limit),
+            Some(_) => Err(Problem::field("limit", &"must be an integer from 1 to 500")),
+        }
+    }
 }
 
 /// Which part of a list is wanted, checked.
@@ -39,16 +51,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let asked = Query::<Asked>::from_request_parts(parts, state).await;
         let Query(asked) = asked.map_err(|rejection| Problem::field("query", &rejection.body_text()))?;
-        let limit = match asked.limit.map(|limit| limit.parse()) {
-            None => DEFAULT,
-            Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
-            Some(_) => return Err(Problem::field("limit", &"must be an integer from 1 to 500")),
-        };
+        let limit = asked.limit()?;
         let after = match asked.cursor {
             None => None,
             Some(cursor) => match cursor.strip_prefix(MARK) {
                 Some(name) => Some(name.to_owned()),
-                None => return Err(Problem::field("cursor", &"must be the next_cursor of a page")),
+                None => return Err(forged()),
             },
         };
         Ok(Self { limit, after })
@@ -65,4 +73,32 @@ impl Page {
         let cursor = page.last().filter(|_| more).map(|last| format!("{MARK}{}", name(last)));
         (page, cursor)
     }
+}
+
+fn forged() -> Problem {
+    Problem::field("cursor", &"must be the next_cursor of a page")
+}
+
+/// A place in a list of tasks, for a client to give back.
+pub(crate) fn write_cursor(cursor: &Cursor) -> String {
+    let Cursor { status, set, score, member } = cursor;
+    hex::encode(format!("{status} {set} {score} {member}"))
+}
+
+/// A place in a list of tasks that a client gives back, or has forged.
+pub(crate) fn read_cursor(text: &str) -> Result<Cursor, Problem> {
+    let text = hex::decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(forged)?;
+    let parts: Vec<_> = text.split(' ').collect();
+    let [status, set, score, member] = parts[..] else { return Err(forged()) };
+    let is_plain = |part: &str| part.len() <= 256 && part.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_number = score.is_empty() || score.parse::<f64>().is_ok_and(f64::is_finite);
+    if !is_number || score.is_empty() != member.is_empty() || !is_plain(set) || !is_plain(member) {
+        return Err(forged());
+    }
+    Ok(Cursor {
+        status: status.parse().map_err(|_| forged())?,
+        set: set.into(),
+        score: score.into(),
+        member: member.into(),
+    })
 }

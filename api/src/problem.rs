@@ -4,7 +4,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sentinel_queue::store::StoreError;
+use sentinel_queue::{queue::SubmitError, store::StoreError};
 use serde::Serialize;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -60,6 +60,20 @@ codes! {
     UnknownQueue = "unknown_queue" NOT_FOUND "No such queue",
     /// The address does not take this method.
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed",
+    /// No operation has this id, or it ended more than a day ago.
+    UnknownOperation = "unknown_operation" NOT_FOUND "No such operation",
+    /// The attempt printed nothing, or its log is not kept any more.
+    NoLog = "no_log" NOT_FOUND "No such log",
+    /// The task is in a state in which this cannot be done.
+    WrongState = "wrong_state" CONFLICT "Not in this state",
+    /// The queue holds tasks that this would put in disorder.
+    NotEmpty = "queue_not_empty" CONFLICT "The queue is not empty",
+    /// The idempotency key belongs to a task with another queue or payload.
+    KeyReused = "idempotency_key_reused" UNPROCESSABLE_ENTITY "The idempotency key was used before",
+    /// A task to wait for is not there.
+    UnknownParent = "unknown_parent" UNPROCESSABLE_ENTITY "No such task to wait for",
+    /// So many clients listen already.
+    TooManyListeners = "too_many_listeners" SERVICE_UNAVAILABLE "Too many listeners",
     /// The task has not ended yet.
     NotFinished = "not_finished" CONFLICT "The task has not ended",
     /// The task failed, so there is no result.
@@ -126,6 +140,15 @@ pub(crate) struct FieldError {
     /// What it is and what it must be.
     #[schema(example = "1001 must be an integer from -1000 to 1000")]
     pub(crate) detail: String,
+    /// In a batch: which task, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<usize>,
+}
+
+impl FieldError {
+    pub(crate) fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into(), index: None }
+    }
 }
 
 impl Problem {
@@ -147,9 +170,16 @@ impl Problem {
         Self { errors, ..Self::of(Code::InvalidField, named.join("; ")) }
     }
 
+    /// The same, of one task of a batch.
+    pub(crate) fn in_batch(mut self, index: usize) -> Self {
+        let pointer = format!("/tasks/{index}/payload/job");
+        self.errors.push(FieldError { index: Some(index), ..FieldError::at(pointer, self.detail.clone()) });
+        self
+    }
+
     /// One field is not acceptable.
     pub(crate) fn field(pointer: &str, detail: &impl ToString) -> Self {
-        Self::fields(vec![FieldError { pointer: pointer.into(), detail: detail.to_string() }])
+        Self::fields(vec![FieldError::at(pointer, detail.to_string())])
     }
 }
 
@@ -158,7 +188,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).expect("plain data becomes JSON");
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (self.code.status(), [(header::CONTENT_TYPE, kind)], body).into_response();
-        if self.code == Code::StoreUnavailable {
+        if matches!(self.code, Code::StoreUnavailable | Code::TooManyListeners) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -182,6 +212,19 @@ impl From<StoreError> for Problem {
                 Self::of(Code::Internal, "the log says more")
             }
         }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        let detail = error.to_string();
+        let (code, pointer, index) = match error {
+            SubmitError::Store(error) => return error.into(),
+            SubmitError::Conflict { index } => (Code::KeyReused, "idempotency_key", index),
+            SubmitError::NoParent { index, .. } => (Code::UnknownParent, "after", index),
+        };
+        let error = FieldError { index: Some(index), ..FieldError::at(format!("/{pointer}"), &detail) };
+        Self { errors: vec![error], ..Self::of(code, detail) }
     }
 }
 

@@ -1,18 +1,22 @@
-//! Queues: list, look, pause, resume.
+//! Queues: list, look, set, pause, resume, purge.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
-use sentinel_queue::QueueName;
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::Response,
+};
+use sentinel_queue::{QueueName, list::Filter, steer::OperationKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    App,
+    App, body, fields, operations,
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
-    wire::QueueView,
+    wire::{OperationView, QueueView},
 };
 
 /// All queues.
@@ -51,12 +55,62 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
-    let name = parse(&queue)?;
-    let mut queues = app.queue.queues(&app.namespace).await?.into_iter();
-    let found = queues.find(|queue| queue.name == name).map(|queue| Json(queue.into()));
-    found.ok_or_else(|| {
-        Problem::of(Code::UnknownQueue, format!("no task was ever submitted to a queue {name}"))
+    find(&app, &parse(&queue)?).await.map(Json)
+}
+
+async fn find(app: &App, name: &QueueName) -> Result<QueueView, Problem> {
+    let found = app.queue.queue(&app.namespace, name).await?;
+    found.map(Into::into).ok_or_else(|| {
+        Problem::of(
+            Code::UnknownQueue,
+            format!("no task was ever submitted to a queue {name}, and nobody set it"),
+        )
     })
+}
+
+/// Set a queue; it is made if it is not there.
+#[utoipa::path(
+    put, path = "/v1/queues/{queue}", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
+    request_body = crate::wire::QueueSettings,
+    responses(
+        (status = 200, description = "The queue, set.", body = QueueView),
+        (status = "4XX", description = "A setting is not acceptable, or aging would change while tasks are QUEUED (`queue_not_empty`).", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn set(
+    State(app): State<Arc<App>>,
+    Segment(queue): Segment,
+    request: Request,
+) -> Result<Json<QueueView>, Problem> {
+    let name = parse(&queue)?;
+    let (head, body) = request.into_parts();
+    let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
+    let settings = fields::queue_settings(&bytes)?;
+    if !app.queue.set_queue(&app.namespace, &name, &settings).await? {
+        let detail = format!(
+            "aging cannot change while tasks are QUEUED in {name}, since their places were given by the old \
+             one: pause it, wait until it is empty, or purge it"
+        );
+        return Err(Problem::of(Code::NotEmpty, detail));
+    }
+    find(&app, &name).await.map(Json)
+}
+
+/// Purge a queue: remove the tasks that wait in it.
+#[utoipa::path(
+    post, path = "/v1/queues/{queue}/purge", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
+    responses(
+        (status = 202, description = "The operation that removes the QUEUED, SCHEDULED and BLOCKED tasks of the queue; one that others wait for is CANCELLED instead.", body = OperationView),
+        (status = "4XX", description = "There is no such queue.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn purge(State(app): State<Arc<App>>, Segment(queue): Segment) -> Result<Response, Problem> {
+    let name = parse(&queue)?;
+    find(&app, &name).await?;
+    let filter = Filter { namespace: app.namespace.clone(), queue: Some(name), ..Filter::default() };
+    operations::start(&app, OperationKind::Purge, &filter, false).await
 }
 
 /// Pause a queue: it accepts tasks and hands out none.
@@ -73,8 +127,8 @@ pub(crate) async fn pause(
     Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
-    let depth = app.queue.pause(&app.namespace, &name).await?;
-    Ok(Json(QueueView { name: name.to_string(), paused: true, depth }))
+    app.queue.pause(&app.namespace, &name).await?;
+    find(&app, &name).await.map(Json)
 }
 
 /// Resume a queue.
@@ -91,8 +145,8 @@ pub(crate) async fn resume(
     Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
-    let depth = app.queue.resume(&app.namespace, &name).await?;
-    Ok(Json(QueueView { name: name.to_string(), paused: false, depth }))
+    app.queue.resume(&app.namespace, &name).await?;
+    find(&app, &name).await.map(Json)
 }
 
 fn parse(queue: &str) -> Result<QueueName, Problem> {

@@ -32,6 +32,13 @@ impl Closing {
     pub(crate) fn is_closing(&self) -> bool {
         *self.0.borrow()
     }
+
+    /// Ends when the server closes.
+    pub(crate) async fn closed(&self) {
+        let mut closing = self.0.clone();
+        // An error says that the server has gone.
+        drop(closing.wait_for(|closing| *closing).await);
+    }
 }
 
 /// Serves until `shutdown` ends; then lets requests finish, for ten seconds at most.

@@ -1,4 +1,4 @@
-//! Tasks: submit, read, wait, result.
+//! Tasks: submit, list, read, wait, result, log.
 
 use std::{
     sync::Arc,
@@ -7,36 +7,38 @@ use std::{
 
 use axum::{
     Extension, Json,
-    body::Body,
-    extract::{Query, Request, State},
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use sentinel_queue::{
     NewTask, Task, TaskId,
-    task::{Definition, Progression, TaskState},
+    list::{Cursor, Filter, Listed},
+    queue,
+    task::{Definition, Progression, TaskState, When},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
     App, body, fields,
+    page::{self, Asked},
     problem::{Code, Problem},
     segment::Segment,
     server::Closing,
-    wire::{Accepted, Stats, TaskView},
+    wire::{Accepted, AcceptedBatch, Stats, TaskBrief, TaskList, TaskView},
 };
 
 /// The longest that a client may wait for a task in one request.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// While a client waits, its task is looked at this often, ever less.
-const LOOK: Duration = Duration::from_millis(25);
-const LOOK_SELDOM: Duration = Duration::from_millis(250);
+/// A client that waits is told of the end; this often its task is looked at all the same.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Submit a task.
 #[utoipa::path(
     post, path = "/submit-task", tag = "tasks", request_body = crate::wire::NewTask,
+    params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.")),
     responses(
         (status = 200, description = "The store has it.", body = Accepted),
         (status = "4XX", description = "It was not accepted.", body = Problem, content_type = "application/problem+json"),
@@ -44,46 +46,120 @@ const LOOK_SELDOM: Duration = Duration::from_millis(250);
     )
 )]
 pub(crate) async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Json<Accepted>, Problem> {
-    let task = accept(&app, request).await?;
-    Ok(Json(Accepted { task_id: task.definition.id.to_string(), status: task.state.status() }))
+    let task = one_task(&app, request).await?;
+    let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
+    let accepted = accepted.into_iter().next().expect("each task is answered");
+    view(&app, &task, accepted).await.map(Json)
 }
 
 /// Submit a task and get it back whole.
 #[utoipa::path(
     post, path = "/v1/tasks", tag = "tasks", request_body = crate::wire::NewTask,
+    params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.")),
     responses(
+        (status = 200, description = "The task was there before, by its idempotency key.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
         (status = 201, description = "The store has it.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
         (status = "4XX", description = "It was not accepted.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let task = accept(&app, request).await?;
-    let location = format!("/v1/tasks/{}", task.definition.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(TaskView::from(task))).into_response())
+    let task = one_task(&app, request).await?;
+    let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
+    let accepted = accepted.into_iter().next().expect("each task is answered");
+    let location = format!("/v1/tasks/{}", accepted.id);
+    let known = if accepted.deduplicated { None } else { state_of(&task, accepted) };
+    let mut view = TaskView::from(match known {
+        Some(state) => Task {
+            definition: Definition { id: task.id, spec: task.spec, created_at: accepted.at },
+            progression: Progression { due: due(task.when, accepted), ..Progression::default() },
+            state,
+            history: Vec::new(),
+        },
+        None => find(&app, accepted.id).await?,
+    });
+    view.deduplicated = accepted.deduplicated;
+    let status = if accepted.deduplicated { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, [(header::LOCATION, location)], Json(view)).into_response())
 }
 
-async fn accept(app: &App, request: Request) -> Result<Task, Problem> {
+/// Submit tasks, all of them or none.
+#[utoipa::path(
+    post, path = "/v1/tasks/batch", tag = "tasks", request_body = crate::wire::NewBatch,
+    responses(
+        (status = 201, description = "The store has them.", body = AcceptedBatch),
+        (status = "4XX", description = "None was accepted; errors say in `index` which task is meant.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    // Whoever sends it counts on it: not to know it must be said.
-    if head.headers.contains_key("idempotency-key") {
-        return Err(Problem::field("Idempotency-Key", &"is not supported yet: leave the header out"));
+    let bytes = body::read(&head.headers, body, body::BATCH_BODY).await?;
+    let tasks = fields::batch(&bytes, &app.namespace)?;
+    for (index, task) in tasks.iter().enumerate() {
+        app.advertised.require(&task.spec.job).await.map_err(|problem| problem.in_batch(index))?;
     }
-    let task = new_task(app, &head.headers, body).await?;
-    app.advertised.require(&task.job).await?;
-    let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
-    let created_at = accepted.into_iter().next().unwrap_or_default();
-    let NewTask { id, namespace, queue, priority, job, payload, policy } = task;
-    Ok(Task {
-        definition: Definition { id, namespace, queue, priority, job, payload, policy, created_at },
-        progression: Progression::default(),
-        state: TaskState::Queued,
+    let accepted = app.queue.submit(&tasks).await?;
+    let mut views = Vec::with_capacity(tasks.len());
+    for (task, accepted) in tasks.iter().zip(accepted) {
+        views.push(view(&app, task, accepted).await?);
+    }
+    Ok((StatusCode::CREATED, Json(AcceptedBatch { tasks: views })).into_response())
+}
+
+async fn one_task(app: &App, request: Request) -> Result<NewTask, Problem> {
+    let (head, body) = request.into_parts();
+    let bytes = body::read(&head.headers, body, body::TASK_BODY).await?;
+    let mut task = fields::new_task(&bytes, &app.namespace)?;
+    if let Some(key) = idempotency_key(&head.headers)? {
+        if task.spec.idempotency_key.as_ref().is_some_and(|other| *other != key) {
+            let rule = "is not the idempotency_key in the body: give one of them";
+            return Err(Problem::field("Idempotency-Key", &rule));
+        }
+        task.spec.idempotency_key = Some(key);
+    }
+    app.advertised.require(&task.spec.job).await?;
+    Ok(task)
+}
+
+/// The `Idempotency-Key` header; its draft standard puts the key between quotes, many clients do not.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<sentinel_queue::IdempotencyKey>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::field("Idempotency-Key", &"is there twice"));
+    }
+    let text = value.to_str().unwrap_or_default();
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    text.parse().map(Some).map_err(|error| Problem::field("Idempotency-Key", &error))
+}
+
+/// Where a task is that was just accepted, if that is sure without a look.
+fn state_of(task: &NewTask, accepted: queue::Accepted) -> Option<TaskState> {
+    if !task.spec.after.is_empty() {
+        return None;
+    }
+    let waits = due(task.when, accepted).is_some_and(|due| due > accepted.at);
+    Some(if waits { TaskState::Scheduled } else { TaskState::Queued })
+}
+
+fn due(when: Option<When>, accepted: queue::Accepted) -> Option<sentinel_queue::Millis> {
+    when.map(|when| match when {
+        When::At(at) => at,
+        When::After(delay) => {
+            sentinel_queue::Millis(accepted.at.0 + u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+        }
     })
 }
 
-async fn new_task(app: &App, headers: &HeaderMap, body: Body) -> Result<NewTask, Problem> {
-    let bytes = body::read(headers, body, body::TASK_BODY).await?;
-    fields::new_task(&bytes, &app.namespace)
+async fn view(app: &App, task: &NewTask, accepted: queue::Accepted) -> Result<Accepted, Problem> {
+    let queue::Accepted { id, deduplicated, .. } = accepted;
+    let known = if deduplicated { None } else { state_of(task, accepted) };
+    let status = match known {
+        Some(state) => state.status(),
+        None => find(app, id).await?.state.status(),
+    };
+    Ok(Accepted { task_id: id.to_string(), status, deduplicated })
 }
 
 /// How many tasks are held in each state.
@@ -121,7 +197,7 @@ pub(crate) struct Reading {
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     Segment(id): Segment,
-    reading: Result<Query<Reading>, axum::extract::rejection::QueryRejection>,
+    reading: Result<Query<Reading>, QueryRejection>,
     closing: Option<Extension<Closing>>,
 ) -> Result<Json<TaskView>, Problem> {
     let Query(reading) = reading.map_err(|error| Problem::field("query", &error.body_text()))?;
@@ -130,18 +206,159 @@ pub(crate) async fn get(
         Some(text) => fields::span_of(text, Duration::ZERO, LONGEST_WAIT)
             .map_err(|rule| Problem::field("wait", &rule))?,
     };
+    let id = parse(&id)?;
+    if wait.is_zero() {
+        return Ok(Json(find(&app, id).await?.into()));
+    }
+    let closing = closing.map(|Extension(closing)| closing);
     let until = Instant::now() + wait;
-    let mut pause = LOOK;
+    // First heard, then read: an end in between is not missed.
+    let watcher = app.watchers.watch(id);
+    app.watchers.register(&watcher).await?;
     loop {
-        let task = find(&app, &id).await?;
+        let mut notified = std::pin::pin!(watcher.notified());
+        notified.as_mut().enable();
+        let task = find(&app, id).await?;
         let left = until.saturating_duration_since(Instant::now());
-        let closes = closing.as_ref().is_some_and(|Extension(closing)| closing.is_closing());
+        let closes = closing.as_ref().is_some_and(Closing::is_closing);
         if task.state.status().is_final() || left.is_zero() || closes {
             return Ok(Json(task.into()));
         }
-        tokio::time::sleep(pause.min(left)).await;
-        pause = (pause * 3 / 2).min(LOOK_SELDOM);
+        let closed = async {
+            match &closing {
+                Some(closing) => closing.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = notified => {}
+            () = tokio::time::sleep(LOOK.min(left)) => {}
+            () = closed => {}
+        }
     }
+}
+
+/// Which tasks are listed.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Listing {
+    /// One or more states, with commas between.
+    #[param(example = "FAILED")]
+    status: Option<String>,
+    /// This queue.
+    queue: Option<String>,
+    /// This job.
+    job: Option<String>,
+    /// This tag among theirs.
+    tag: Option<String>,
+    /// Accepted then or later: RFC 3339.
+    since: Option<String>,
+    /// Accepted earlier: RFC 3339.
+    until: Option<String>,
+    /// How many tasks at most.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<String>,
+    /// Where the list before ended: its `next_cursor`.
+    cursor: Option<String>,
+}
+
+/// List tasks.
+#[utoipa::path(
+    get, path = "/v1/tasks", tag = "tasks", params(Listing),
+    responses(
+        (status = 200, description = "Tasks by state; those that ended newest first, those that wait in the order of their queue. A request looks at 1000 tasks at most, however many there are.", body = TaskList),
+        (status = "4XX", description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    listing: Result<Query<Listing>, QueryRejection>,
+) -> Result<Json<TaskList>, Problem> {
+    let Query(listing) = listing.map_err(|error| Problem::field("query", &error.body_text()))?;
+    let statuses = match &listing.status {
+        None => Vec::new(),
+        Some(words) => words
+            .split(',')
+            .map(|word| word.parse().map_err(|error| Problem::field("status", &error)))
+            .collect::<Result<_, _>>()?,
+    };
+    let instant = |name, text: &Option<String>| {
+        let at = text.as_deref().map(fields::instant_of).transpose();
+        at.map_err(|rule| Problem::field(name, &rule))
+    };
+    let filter = Filter {
+        namespace: app.namespace.clone(),
+        statuses,
+        queue: parameter("queue", listing.queue.as_deref())?,
+        job: parameter("job", listing.job.as_deref())?,
+        tag: parameter("tag", listing.tag.as_deref())?,
+        since: instant("since", &listing.since)?,
+        before: instant("until", &listing.until)?,
+    };
+    let asked = Asked { limit: listing.limit, cursor: None };
+    let limit = asked.limit()?;
+    let cursor = listing.cursor.as_deref().map(page::read_cursor).transpose()?;
+    let slice = app.queue.list(&filter, limit, cursor.as_ref()).await?;
+    Ok(Json(TaskList {
+        tasks: slice.tasks.into_iter().map(TaskBrief::from).collect(),
+        next_cursor: slice.next.map(|next: Cursor| page::write_cursor(&next)),
+    }))
+}
+
+fn parameter<T: std::str::FromStr<Err: ToString>>(
+    name: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, Problem> {
+    text.map(str::parse).transpose().map_err(|error| Problem::field(name, &error))
+}
+
+/// Which attempt's log is read.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogOf {
+    /// The attempt, from 1; by default the last that ended.
+    #[param(minimum = 1)]
+    attempt: Option<String>,
+}
+
+/// Read what an attempt printed.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/logs", tag = "tasks",
+    params(("id" = String, Path, description = "The task's UUID."), LogOf),
+    responses(
+        (status = 200, description = "What the guest wrote to stdout and stderr, cut at 64 KiB; of the last hundred attempts.", content_type = "text/plain"),
+        (status = "4XX", description = "There is no such task, or the attempt has not ended or printed nothing (`no_log`).", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn logs(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    asked: Result<Query<LogOf>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(asked) = asked.map_err(|error| Problem::field("query", &error.body_text()))?;
+    let id = parse(&id)?;
+    let task = find(&app, id).await?;
+    let attempt = match asked.attempt.as_deref().map(str::parse) {
+        Some(Ok(attempt)) if attempt >= 1 => attempt,
+        Some(_) => return Err(Problem::field("attempt", &"must be an integer from 1")),
+        None => match &task.state {
+            TaskState::Completed { ended, .. }
+            | TaskState::Failed { ended, .. }
+            | TaskState::Cancelled { ended, .. } => ended.attempt,
+            _ => task.progression.ended,
+        },
+    };
+    let log = app.queue.log(id, attempt).await?;
+    let log = log.ok_or_else(|| {
+        Problem::of(Code::NoLog, format!("attempt {attempt} has printed nothing, or has not ended"))
+    })?;
+    let headers =
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, log).into_response())
 }
 
 /// Read a task's result, byte for byte as the job gave it.
@@ -155,7 +372,7 @@ pub(crate) async fn get(
     )
 )]
 pub(crate) async fn result(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
-    let task = find(&app, &id).await?;
+    let task = find(&app, parse(&id)?).await?;
     let status = task.state.status();
     match task.state {
         TaskState::Completed { result, .. } => {
@@ -165,17 +382,29 @@ pub(crate) async fn result(State(app): State<Arc<App>>, Segment(id): Segment) ->
             Code::Failed,
             format!("the task is FAILED: {}: {}", error.kind, error.report.message),
         )),
-        TaskState::Cancelled { .. } => Err(Problem::of(Code::Cancelled, "the task is CANCELLED")),
+        TaskState::Cancelled { error, .. } => {
+            Err(Problem::of(Code::Cancelled, format!("the task is CANCELLED: {}", error.report.message)))
+        }
         _ => Err(Problem::of(Code::NotFinished, format!("the task is {status}"))),
     }
 }
 
-async fn find(app: &App, id: &str) -> Result<Task, Problem> {
-    let unknown = || {
-        let shown: String = id.chars().take(64).collect();
-        Problem::of(Code::UnknownTask, format!("no task has the id {shown:?}"))
-    };
-    // What is no id is no task's id.
-    let id: TaskId = id.parse().map_err(|_| unknown())?;
-    app.queue.get(id).await?.ok_or_else(unknown)
+/// What is no id is no task's id.
+pub(crate) fn parse(id: &str) -> Result<TaskId, Problem> {
+    id.parse().map_err(|_| unknown(id))
+}
+
+pub(crate) async fn find(app: &App, id: TaskId) -> Result<Task, Problem> {
+    app.queue.get(id).await?.ok_or_else(|| unknown(&id.to_string()))
+}
+
+pub(crate) fn unknown(id: &str) -> Problem {
+    let shown: String = id.chars().take(64).collect();
+    Problem::of(Code::UnknownTask, format!("no task has the id {shown:?}"))
+}
+
+/// A task as it is listed.
+pub(crate) fn listed(task: Task) -> Listed {
+    let Task { definition, progression, state, history: _ } = task;
+    Listed { definition, progression, state }
 }

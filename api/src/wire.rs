@@ -1,10 +1,12 @@
 //! What goes over the wire: shapes for clients, made of the queue's own types.
 
 use sentinel_queue::{
-    Backoff, Millis, Status, Task, duration,
+    Backoff, Millis, Spec, Status, Task, duration,
+    list::Listed,
     queue::{Counts, QueueInfo},
     retry::BackoffKind,
-    task::{Ended, Progress, TaskError, TaskState, Usage},
+    steer::Operation,
+    task::{AfterPolicy, Definition, Ended, Event, Progress, TaskError, TaskState, Usage},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -25,6 +27,15 @@ pub(crate) struct NewTask {
     /// Higher runs first within a queue; first come, first served within a priority.
     #[schema(default = 0, minimum = -1000, maximum = 1000, example = 5)]
     priority: Option<i32>,
+    /// When it is due: RFC 3339, at most ten years from now; not together with `delay`.
+    #[schema(format = "date-time")]
+    run_at: Option<String>,
+    /// How long after its acceptance it is due: a duration up to 3650d.
+    #[schema(example = "5m")]
+    delay: Option<String>,
+    /// If it has not started by then, it is FAILED `expired`. RFC 3339.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
     /// How long an attempt may take: a duration from 1ms to 24h.
     #[schema(example = "30s")]
     timeout: Option<String>,
@@ -33,6 +44,50 @@ pub(crate) struct NewTask {
     max_attempts: Option<u32>,
     /// How long it waits between tries.
     backoff: Option<NewBackoff>,
+    /// A second submit with the same key, queue and payload within 24 hours, or while the task is
+    /// kept, makes no second task. 1 to 200 visible ASCII characters. As the `Idempotency-Key`
+    /// header, too.
+    #[schema(min_length = 1, max_length = 200)]
+    idempotency_key: Option<String>,
+    /// Of the tasks of a queue with the same key, so many run at once as the queue says (`per_key`,
+    /// by default 1). 1 to 128 visible ASCII characters.
+    #[schema(min_length = 1, max_length = 128)]
+    concurrency_key: Option<String>,
+    /// Words to find it by: at most 10, of letters, digits and `._:/=@-`.
+    #[schema(max_items = 10)]
+    tags: Option<Vec<String>>,
+    /// The tasks that must have ended before it runs: ids; in a batch also `"#0"`, the number of an
+    /// earlier task.
+    #[schema(max_items = 100)]
+    after: Option<Vec<String>>,
+    /// What happens if one of these does not complete: `completed` (the task is CANCELLED) or
+    /// `always` (it runs all the same).
+    #[schema(default = "completed")]
+    after_policy: Option<String>,
+}
+
+/// Tasks to be accepted, all of them or none.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+pub(crate) struct NewBatch {
+    /// In the order in which they arrive.
+    #[schema(min_items = 1, max_items = 1000)]
+    tasks: Vec<NewTask>,
+}
+
+/// What a waiting task is to change.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+pub(crate) struct Reschedule {
+    /// When it is due: RFC 3339.
+    #[schema(format = "date-time")]
+    run_at: Option<String>,
+    /// How long from now it is due: a duration up to 3650d.
+    #[schema(example = "5m")]
+    delay: Option<String>,
+    /// Its new priority.
+    #[schema(minimum = -1000, maximum = 1000)]
+    priority: Option<i32>,
 }
 
 /// How long a task is to wait between tries; what is left out has its default.
@@ -69,7 +124,7 @@ pub(crate) struct BackoffView {
     jitter: bool,
 }
 
-/// The documented answer to a submit: exactly these two.
+/// The documented answer to a submit: exactly these two, and `deduplicated` when it is so.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Accepted {
     /// The task's UUID.
@@ -78,6 +133,16 @@ pub(crate) struct Accepted {
     /// Where the task is.
     #[schema(value_type = String, example = "QUEUED")]
     pub(crate) status: Status,
+    /// The task was there before, by its idempotency key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deduplicated: bool,
+}
+
+/// A batch that was accepted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AcceptedBatch {
+    /// In the order of the request.
+    pub(crate) tasks: Vec<Accepted>,
 }
 
 /// The documented statistics: exactly these two.
@@ -101,6 +166,44 @@ impl From<Counts> for Stats {
 /// is left out.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TaskView {
+    #[serde(flatten)]
+    brief: TaskBrief,
+    /// As submitted, byte for byte.
+    #[schema(value_type = Object)]
+    payload: Box<RawValue>,
+    /// How long an attempt may take, if the task says so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+    /// How often it is tried at most, if the task says so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    /// How long it waits between tries, if the task says so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backoff: Option<BackoffView>,
+    /// The tasks that must have ended before it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    after: Vec<String>,
+    /// What happens if one of these does not complete: `completed` or `always`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_policy: Option<&'static str>,
+    /// What the job returned, byte for byte; of COMPLETED tasks alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    result: Option<Box<RawValue>>,
+    /// How the last attempt failed that was followed by another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<ErrorView>,
+    /// The task was there before, by its idempotency key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deduplicated: bool,
+    /// What happened to it, oldest first: the attempts that ended (the last hundred), redrives, and
+    /// the end.
+    history: Vec<EventView>,
+}
+
+/// A task as it is listed: without its payload, its result and its history.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TaskBrief {
     /// The task's UUID.
     #[schema(format = "uuid")]
     task_id: String,
@@ -112,40 +215,35 @@ pub(crate) struct TaskView {
     priority: i32,
     /// `QUEUED`, `SCHEDULED`, `BLOCKED`, `IN_PROGRESS`, `COMPLETED`, `FAILED` or `CANCELLED`.
     #[schema(value_type = String, example = "COMPLETED")]
-    status: Status,
-    /// As submitted, byte for byte.
-    #[schema(value_type = Object)]
-    payload: Box<RawValue>,
-    /// How long an attempt may take, if the task says so itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<String>,
-    /// How often it is tried at most.
-    max_attempts: u32,
-    /// How long it waits between tries.
-    backoff: BackoffView,
-    /// The attempt that runs, is next, or ended the task; from 1.
+    pub(crate) status: Status,
+    /// The attempt that runs, is next, or was the last; from 1, and 0 if a task ended without any.
     attempt: u32,
     /// When it was accepted.
     created_at: String,
     /// When it is due, if it is SCHEDULED.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_at: Option<String>,
+    /// When it expires if it has not started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
     /// When the attempt was claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
     /// When the task ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<String>,
-    /// What the job returned, byte for byte; of COMPLETED tasks alone.
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    /// What it shares with tasks that must not run at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    result: Option<Box<RawValue>>,
-    /// Why the task FAILED.
+    concurrency_key: Option<String>,
+    /// By which a second submit is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    /// Why the task FAILED or was CANCELLED.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorView>,
-    /// How the last attempt failed that was followed by another.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<ErrorView>,
     /// How far a running attempt says it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressView>,
@@ -156,6 +254,46 @@ pub(crate) struct TaskView {
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<String>,
     /// SHA-256 of the plugin that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin_digest: Option<String>,
+}
+
+/// A slice of a list of tasks.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TaskList {
+    /// The tasks; fewer than asked for, even none, does not mean that there are no more.
+    pub(crate) tasks: Vec<TaskBrief>,
+    /// Where the list goes on; null at its end.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// Something that happened to a task.
+#[derive(Serialize, ToSchema)]
+struct EventView {
+    /// `attempt` (one ended), `ended` (the task did, without an attempt of its own) or `redriven`.
+    #[schema(example = "attempt")]
+    event: &'static str,
+    /// When.
+    at: String,
+    /// The attempt's number, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    /// How it ended: `COMPLETED`, `FAILED`, `CANCELLED` or `LOST`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<String>,
+    /// When the attempt was claimed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    /// The worker that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
+    /// How it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorView>,
+    /// What it used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageView>,
+    /// SHA-256 of the plugin that ran it.
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin_digest: Option<String>,
 }
@@ -203,60 +341,148 @@ struct UsageView {
 
 impl From<Task> for TaskView {
     fn from(task: Task) -> Self {
-        let Task { definition, progression, state } = task;
+        let last_error = task.last_error().cloned().map(Into::into);
+        let Task { definition, progression, state, history } = task;
+        let mut history: Vec<_> = history.into_iter().map(EventView::from).collect();
+        history.extend(EventView::end(&state, &history));
+        let Spec { payload, policy, after, after_policy, .. } = &definition.spec;
+        Self {
+            payload: raw(payload.as_str()),
+            timeout: policy.timeout.map(duration::format),
+            max_attempts: policy.max_attempts,
+            backoff: policy.backoff.map(Into::into),
+            after: after.iter().map(ToString::to_string).collect(),
+            after_policy: (!after.is_empty()).then_some(match after_policy {
+                AfterPolicy::Completed => "completed",
+                AfterPolicy::Always => "always",
+            }),
+            result: match &state {
+                TaskState::Completed { result, .. } => Some(raw(&String::from_utf8_lossy(result))),
+                _ => None,
+            },
+            last_error,
+            deduplicated: false,
+            history,
+            brief: Listed { definition, progression, state }.into(),
+        }
+    }
+}
+
+impl From<Listed> for TaskBrief {
+    fn from(task: Listed) -> Self {
+        let Listed { definition: Definition { id, spec, created_at }, progression, state } = task;
         let mut view = Self {
-            task_id: definition.id.to_string(),
-            job: definition.job.to_string(),
-            queue: definition.queue.to_string(),
-            priority: definition.priority.get(),
+            task_id: id.to_string(),
+            job: spec.job.to_string(),
+            queue: spec.queue.to_string(),
+            priority: spec.priority.get(),
             status: state.status(),
-            payload: raw(definition.payload.as_str()),
-            timeout: definition.policy.timeout.map(duration::format),
-            max_attempts: definition.policy.max_attempts(),
-            backoff: definition.policy.backoff().into(),
             attempt: progression.attempt(),
-            created_at: time(definition.created_at),
+            created_at: time(created_at),
             run_at: None,
+            expires_at: spec.expires_at.map(time),
             started_at: None,
             finished_at: None,
-            result: None,
+            tags: spec.tags.iter().map(ToString::to_string).collect(),
+            concurrency_key: spec.concurrency_key.as_ref().map(ToString::to_string),
+            idempotency_key: spec.idempotency_key.as_ref().map(ToString::to_string),
             error: None,
-            last_error: progression.last_error.map(Into::into),
             progress: None,
             usage: None,
             worker: None,
             plugin_digest: None,
         };
         match state {
-            TaskState::Queued | TaskState::Blocked => {}
-            TaskState::Scheduled => view.run_at = progression.due.map(time),
+            TaskState::Queued => {}
+            TaskState::Scheduled | TaskState::Blocked => view.run_at = progression.due.map(time),
             TaskState::InProgress { worker, started_at, progress } => {
                 view.worker = Some(worker);
                 view.started_at = Some(time(started_at));
                 view.progress = progress.map(Into::into);
             }
-            TaskState::Completed { ended, result } => {
-                view.result = Some(raw(&String::from_utf8_lossy(&result)));
-                view.end(ended);
-            }
-            TaskState::Failed { ended, error } => {
+            TaskState::Completed { ended, .. } => view.end(ended),
+            TaskState::Failed { ended, error } | TaskState::Cancelled { ended, error } => {
                 view.error = Some(error.into());
                 view.end(ended);
             }
-            TaskState::Cancelled { ended } => view.end(ended),
         }
         view
     }
 }
 
-impl TaskView {
+impl TaskBrief {
     fn end(&mut self, ended: Ended) {
         self.attempt = ended.attempt;
-        self.worker = Some(ended.worker);
-        self.started_at = Some(time(ended.started_at));
+        self.worker = ended.worker;
+        self.started_at = ended.started_at.map(time);
         self.finished_at = Some(time(ended.finished_at));
         self.usage = ended.usage.map(Into::into);
         self.plugin_digest = ended.plugin_digest;
+    }
+}
+
+impl EventView {
+    fn plain(event: &'static str, at: Millis) -> Self {
+        Self {
+            event,
+            at: time(at),
+            attempt: None,
+            outcome: None,
+            started_at: None,
+            worker: None,
+            error: None,
+            usage: None,
+            plugin_digest: None,
+        }
+    }
+
+    fn attempt(ended: Ended, outcome: String, error: Option<TaskError>) -> Self {
+        Self {
+            attempt: Some(ended.attempt),
+            outcome: Some(outcome),
+            started_at: ended.started_at.map(time),
+            worker: ended.worker,
+            error: error.map(Into::into),
+            usage: ended.usage.map(Into::into),
+            plugin_digest: ended.plugin_digest,
+            ..Self::plain("attempt", ended.finished_at)
+        }
+    }
+
+    /// The end of a task: an attempt, unless that is told of already or there was none.
+    fn end(state: &TaskState, told: &[Self]) -> Option<Self> {
+        let (ended, error) = match state {
+            TaskState::Completed { ended, .. } => (ended, None),
+            TaskState::Failed { ended, error } | TaskState::Cancelled { ended, error } => {
+                (ended, Some(error))
+            }
+            _ => return None,
+        };
+        let outcome = state.status().to_string();
+        let is_told = told.iter().any(|event| event.attempt == Some(ended.attempt));
+        Some(if ended.started_at.is_some() && !is_told {
+            Self::attempt(ended.clone(), outcome, error.cloned())
+        } else {
+            Self {
+                outcome: Some(outcome),
+                error: error.cloned().map(Into::into),
+                ..Self::plain("ended", ended.finished_at)
+            }
+        })
+    }
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Attempt { ended, outcome, error } => Self::attempt(ended, outcome, error),
+            Event::End { at, status, error } => Self {
+                outcome: Some(status.to_string()),
+                error: error.map(Into::into),
+                ..Self::plain("ended", at)
+            },
+            Event::Redriven { at } => Self::plain("redriven", at),
+        }
     }
 }
 
@@ -310,14 +536,194 @@ pub(crate) struct QueueView {
     /// Its name.
     pub(crate) name: String,
     /// Whether it hands out nothing.
-    pub(crate) paused: bool,
-    /// How many tasks are ready in it.
-    pub(crate) depth: u64,
+    paused: bool,
+    /// How many tasks are QUEUED in it.
+    depth: u64,
+    /// How many of these wait for their concurrency key.
+    parked: u64,
+    /// How many run, if that is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<u64>,
+    /// At most so many starts in any such span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<RateView>,
+    /// At most so many attempts at once, on all workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<u32>,
+    /// At most so many attempts at once for each concurrency key.
+    per_key: u32,
+    /// The waiting time that is worth one point of priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aging: Option<String>,
+    /// What its tasks ask for when neither they nor their job say.
+    defaults: PolicyView,
+}
+
+/// At most so many starts in any span.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RateView {
+    /// How many, 1 to 1000000.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    starts: u32,
+    /// In how long: a duration from 1s to 24h.
+    #[schema(example = "1m")]
+    per: String,
+}
+
+/// What a task asks for; what is left out is decided elsewhere.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PolicyView {
+    /// How long an attempt may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+    /// How often it is tried at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    /// How long it waits between tries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backoff: Option<BackoffView>,
+}
+
+/// The settings of a queue; what is left out has its default.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+pub(crate) struct QueueSettings {
+    /// At most so many starts in any such span; none by default.
+    rate: Option<NewRate>,
+    /// At most so many attempts at once, on all workers; unlimited by default.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    concurrency: Option<u32>,
+    /// At most so many attempts at once for each concurrency key.
+    #[schema(minimum = 1, maximum = 1_000_000, default = 1)]
+    per_key: Option<u32>,
+    /// The waiting time that is worth one point of priority: a duration from 1ms to 24h. By default
+    /// priority always comes first. Cannot change while tasks are QUEUED in the queue.
+    aging: Option<String>,
+    /// What its tasks ask for when neither they nor their job say.
+    defaults: Option<NewPolicy>,
+}
+
+/// At most so many starts in any span.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+struct NewRate {
+    /// How many.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    starts: u32,
+    /// In how long: a duration from 1s to 24h.
+    #[schema(example = "1m")]
+    per: String,
+}
+
+/// What tasks ask for.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+struct NewPolicy {
+    /// How long an attempt may take: a duration from 1ms to 24h.
+    timeout: Option<String>,
+    /// How often a task is tried at most.
+    #[schema(minimum = 1, maximum = 1000)]
+    max_attempts: Option<u32>,
+    /// How long it waits between tries.
+    backoff: Option<NewBackoff>,
 }
 
 impl From<QueueInfo> for QueueView {
     fn from(queue: QueueInfo) -> Self {
-        Self { name: queue.name.to_string(), paused: queue.paused, depth: queue.depth }
+        let QueueInfo { name, settings, paused, depth, parked, running } = queue;
+        let policy = settings.defaults;
+        Self {
+            name: name.to_string(),
+            paused,
+            depth,
+            parked,
+            running,
+            rate: settings.rate.map(|rate| RateView { starts: rate.starts, per: duration::format(rate.per) }),
+            concurrency: settings.concurrency,
+            per_key: settings.per_key,
+            aging: settings.aging.map(duration::format),
+            defaults: PolicyView {
+                timeout: policy.timeout.map(duration::format),
+                max_attempts: policy.max_attempts,
+                backoff: policy.backoff.map(Into::into),
+            },
+        }
+    }
+}
+
+/// An operation on many tasks.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+pub(crate) struct NewOperation {
+    /// `cancel` (those that have not ended) or `redrive` (those that FAILED or were CANCELLED).
+    #[schema(example = "redrive")]
+    kind: String,
+    /// Which tasks: `{}` means all.
+    filter: OperationFilter,
+    /// Only counts them.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+}
+
+/// Which tasks are meant: those that have all of this.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents a request")]
+struct OperationFilter {
+    /// This state.
+    status: Option<String>,
+    /// This queue.
+    queue: Option<String>,
+    /// This job.
+    job: Option<String>,
+    /// This tag among theirs.
+    tag: Option<String>,
+    /// Accepted then or later.
+    #[schema(format = "date-time")]
+    since: Option<String>,
+    /// Accepted earlier.
+    #[schema(format = "date-time")]
+    until: Option<String>,
+}
+
+/// How far an operation has come.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OperationView {
+    /// Its id.
+    operation_id: String,
+    /// `cancel`, `redrive` or `purge`.
+    #[schema(example = "redrive")]
+    kind: &'static str,
+    /// Whether it only counts.
+    dry_run: bool,
+    /// `running` or `done`.
+    #[schema(example = "done")]
+    state: &'static str,
+    /// When it was asked for.
+    created_at: String,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    /// How many tasks it looked at.
+    looked_at: u64,
+    /// How many of them had what was asked for.
+    matched: u64,
+    /// On how many of them it was done.
+    done: u64,
+}
+
+impl OperationView {
+    pub(crate) fn of(id: String, operation: &Operation) -> Self {
+        Self {
+            operation_id: id,
+            kind: operation.kind.as_str(),
+            dry_run: operation.dry_run,
+            state: if operation.finished_at.is_some() { "done" } else { "running" },
+            created_at: time(operation.created_at),
+            finished_at: operation.finished_at.map(time),
+            looked_at: operation.looked_at,
+            matched: operation.matched,
+            done: operation.done,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod attempt;
 mod heartbeat;
 mod leases;
+mod manifest;
 mod memory;
 mod plugins;
 mod settle;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use sentinel_queue::{
     Queue,
     lease::{Instance, Served},
+    steer::Retention,
     sweeper::sweep_for_ever,
 };
 use serde::Serialize;
@@ -49,6 +51,8 @@ pub struct WorkerConfig {
     pub served: Served,
     /// How long it lets attempts finish when it is told to stop.
     pub grace: Duration,
+    /// What is kept of finished tasks.
+    pub retention: Retention,
 }
 
 /// A worker that has not started yet.
@@ -118,7 +122,7 @@ impl Worker {
             "worker started"
         );
         let beating = tokio::spawn(heartbeat::beat(Arc::clone(shared)));
-        let sweeping = tokio::spawn(sweep_for_ever(shared.queue.clone()));
+        let sweeping = tokio::spawn(sweep_for_ever(shared.queue.clone(), shared.config.retention));
         Turns::new(Arc::clone(shared)).run(shutdown).await;
         beating.abort();
         sweeping.abort();
@@ -143,7 +147,7 @@ impl Shared {
         let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let queues = match &self.config.served {
             Served::All => Vec::new(),
-            Served::Only(queues) => queues.iter().map(|(_, queue)| queue.to_string()).collect(),
+            Served::Only(queues) => queues.iter().map(|(_, queue, _)| queue.to_string()).collect(),
         };
         let jobs = self.plugins.iter().map(|plugin| JobSummary {
             name: plugin.name().as_str(),

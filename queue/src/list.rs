@@ -1,9 +1,11 @@
 //! Lists of tasks, a slice at a time: the work of a request is bounded, however many there are.
 
+use std::{fmt, str::FromStr};
+
 use bytes::Bytes;
 
 use crate::{
-    names::{JobName, Millis, Namespace, QueueName, Tag, TaskId},
+    names::{Invalid, JobName, Millis, Namespace, QueueName, Tag, TaskId},
     queue::{Queue, exactly, groups, stored, text},
     record,
     state::Status,
@@ -80,7 +82,81 @@ pub struct Slice {
     pub next: Option<Cursor>,
 }
 
+/// A task that has ended, among all that have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Its place among them.
+    pub cursor: EndingCursor,
+    /// The task.
+    pub task: Listed,
+}
+
+/// A place among all tasks that have ended: by time, then by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndingCursor {
+    at: Millis,
+    /// None: before all that ended then.
+    id: Option<TaskId>,
+}
+
+impl fmt::Display for EndingCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.at.0)?;
+        self.id.map_or(Ok(()), |id| write!(f, "_{id}"))
+    }
+}
+
+impl FromStr for EndingCursor {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = || {
+            let shown: String = text.chars().take(64).collect();
+            Invalid::new("event id", shown, "must be one that was given")
+        };
+        let (at, id) = text.split_once('_').map_or((text, None), |(at, id)| (at, Some(id)));
+        let at = at.parse().map(Millis).map_err(|_| invalid())?;
+        let id = id.map(str::parse).transpose().map_err(|_| invalid())?;
+        Ok(Self { at, id })
+    }
+}
+
+/// The next tasks that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endings {
+    /// In the order of their ends.
+    pub endings: Vec<Ending>,
+    /// Where to go on.
+    pub next: EndingCursor,
+}
+
 impl Queue {
+    /// The next tasks that ended, up to `limit`, from a cursor on; from now on without one.
+    pub async fn endings(
+        &self,
+        namespace: &Namespace,
+        after: Option<&EndingCursor>,
+        limit: usize,
+    ) -> Result<Endings, StoreError> {
+        let at = after.map(|after| text(&after.at.0)).unwrap_or_default();
+        let id = after.and_then(|after| after.id).map(|id| text(&id)).unwrap_or_default();
+        let args = vec![text(namespace), at, id, text(&limit)];
+        let [next, items] = exactly(self.call(Script::Endings, args).await?.into_array()?)?;
+        let endings = groups(items.into_array()?, |[at, id, header, state, finished]| {
+            let id = stored(id.into_text()?.parse())?;
+            let progression = record::progression(&state.into_bytes()?)?;
+            let state = record::finished(&finished.into_bytes()?)?;
+            let definition = record::definition_header(id, &header.into_bytes()?)?;
+            let cursor = EndingCursor { at: Millis(at.into_u64()?), id: Some(id) };
+            Ok(Ending { cursor, task: Listed { definition, progression, state } })
+        })?;
+        let next = match endings.last() {
+            Some(last) => last.cursor.clone(),
+            None => stored(next.into_text()?.parse())?,
+        };
+        Ok(Endings { endings, next })
+    }
+
     /// Up to `limit` tasks, from a cursor on. A slice may be short, even empty, and not be the last.
     pub async fn list(
         &self,

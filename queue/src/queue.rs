@@ -20,7 +20,7 @@ use crate::{
     record,
     settings::QueueSettings,
     state::Status,
-    store::{Durability, Reply, Script, Store, StoreError},
+    store::{Durability, Reply, Script, Store, StoreError, Subscription},
     task::{Definition, Event, NewTask, Progress, Progression, Spec, Task, TaskState, When},
 };
 
@@ -224,6 +224,11 @@ impl Queue {
     /// reads the tasks afterwards, so that no end is missed; again after some minutes.
     pub async fn watch(&self, ids: &[TaskId]) -> Result<(), StoreError> {
         self.call(Script::Watch, ids.iter().map(text).collect()).await.map(drop)
+    }
+
+    /// What is said on a channel of the store.
+    pub fn subscribe(&self, channel: Bytes) -> Subscription {
+        self.store.subscribe(channel)
     }
 
     /// How many tasks a namespace holds in each state.

@@ -30,12 +30,6 @@ pub trait Store: Send + Sync + 'static {
     /// `timeout` for it. `false` when the time ran out.
     fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool>;
 
-    /// STUB
-    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, (Vec<Bytes>, Option<Bytes>)> {
-        let _ = (prefix, cursor);
-        Box::pin(async { Ok((vec![], None)) })
-    }
-
     /// Checks that the store can be used, and says how durable its answers are.
     fn check(&self) -> Answer<'_, Durability>;
 }

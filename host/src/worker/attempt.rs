@@ -1,18 +1,15 @@
 //! One claimed task: find its plugin, run it on the guests' threads, judge what came of it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use sentinel_queue::{Millis, lease::Claimed, queue::chance};
+use sentinel_queue::{lease::Claimed, queue::chance};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
     Shared,
     leases::Lease,
     memory::TopUp,
-    settle::{self, Done, UNKNOWN_JOB_PATIENCE},
+    settle::{self, Done},
     turns::Ended,
 };
 use crate::engine::{Call, Failure, Fault, GuestTask, Interrupt, Log, Outcome, Plugin, Report, Usage};
@@ -23,13 +20,11 @@ pub(super) struct Claim {
     pub(super) slot: OwnedSemaphorePermit,
     /// When the call was sent.
     pub(super) sent: Instant,
-    /// When it was answered, by the store's clock.
-    pub(super) now: Millis,
 }
 
 /// Starts a task, or says at once why not. The slot is free again when the attempt has ended.
 pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSender<Ended>) {
-    let Claim { task, slot, sent, now } = claim;
+    let Claim { mut task, slot, sent } = claim;
     let (id, token) = (task.definition.id, task.token.clone());
     let hold = |interrupt, progress| {
         let lease = Lease { token: token.clone(), interrupt, progress, renewed_at: sent };
@@ -41,15 +36,12 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
         drop(report.send(Ended { done, pressure, ..ended }));
     };
 
-    let Some(plugin) = shared.plugins.get(&task.definition.job) else {
+    let Some((plugin, policy)) = shared.plugins.get(&task.definition.spec.job) else {
         hold(Interrupt::new(), Arc::default());
-        let waited = Duration::from_millis(now.0.saturating_sub(task.definition.created_at.0));
-        tokio::spawn(async move {
-            let nobody_has_it = waited >= UNKNOWN_JOB_PATIENCE && !advertised(&shared, &task).await;
-            tell(Done::Settle(Box::new(settle::unknown_job(&task, waited, nobody_has_it))), false);
-        });
-        return;
+        return tell(Done::Settle(Box::new(settle::unknown_job(&task, chance()))), false);
     };
+    let asked = std::mem::take(&mut task.definition.spec.policy);
+    task.definition.spec.policy = asked.or(&policy).or(&task.defaults);
     let call = Call::new(&plugin, guest_task(&task, &plugin));
     hold(call.interrupt.clone(), Arc::clone(&call.progress));
     let Some(top_up) = shared.memory.top_up(plugin.limits().memory_bytes) else {
@@ -61,23 +53,17 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
     });
 }
 
-/// Whether some worker has had the task's job lately. While nobody can tell, somebody has.
-async fn advertised(shared: &Shared, task: &Claimed) -> bool {
-    let jobs = shared.queue.jobs().await;
-    jobs.map_or(true, |jobs| jobs.iter().any(|job| job.name == task.definition.job))
-}
-
 fn guest_task(task: &Claimed, plugin: &Plugin) -> GuestTask {
-    let definition = &task.definition;
+    let spec = &task.definition.spec;
     GuestTask {
-        id: definition.id.to_string(),
-        job: definition.job.to_string(),
-        queue: definition.queue.to_string(),
-        priority: definition.priority.get(),
+        id: task.definition.id.to_string(),
+        job: spec.job.to_string(),
+        queue: spec.queue.to_string(),
+        priority: spec.priority.get(),
         attempt: task.progression.attempt(),
-        max_attempts: task.progression.last_attempt(&definition.policy),
-        timeout: definition.policy.timeout.unwrap_or(plugin.limits().wall),
-        payload: definition.payload.as_str().to_owned(),
+        max_attempts: task.progression.last_attempt(&spec.policy),
+        timeout: spec.policy.timeout.unwrap_or(plugin.limits().wall),
+        payload: spec.payload.as_str().to_owned(),
     }
 }
 

@@ -6,15 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use sentinel_queue::JobName;
+use sentinel_queue::{JobName, Policy};
 use serde::Serialize;
 
+use super::manifest;
 use crate::engine::{Engine, Plugin};
 
 /// All admitted plugins, and why others were refused.
 #[derive(Default)]
 pub struct Plugins {
-    admitted: BTreeMap<JobName, Plugin>,
+    admitted: BTreeMap<JobName, (Plugin, Policy)>,
     refused: Vec<Refusal>,
 }
 
@@ -51,33 +52,35 @@ impl Plugins {
     }
 
     fn admit(&mut self, engine: &Engine, file: &Path) {
-        match engine.admit(file) {
-            Ok(plugin) => {
+        let admitted = engine.admit(file).map_err(|error| error.to_string());
+        let admitted = admitted.and_then(|plugin| Ok((plugin, manifest::defaults_beside(file)?)));
+        match admitted {
+            Ok((plugin, defaults)) => {
                 tracing::info!(
                     job = %plugin.name(), digest = %plugin.digest(), cached = plugin.from_cache(),
                     compiled_in = ?plugin.compile_time(), "plugin admitted"
                 );
                 // The engine's rule for names is the queue's.
                 if let Ok(name) = plugin.name().as_str().parse() {
-                    self.admitted.insert(name, plugin);
+                    self.admitted.insert(name, (plugin, defaults));
                 }
             }
-            Err(error) => {
+            Err(reason) => {
                 let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                tracing::error!(file = %file.display(), reason = %error, "plugin refused");
-                self.refused.push(Refusal { file: name, reason: error.to_string() });
+                tracing::error!(file = %file.display(), reason, "plugin refused");
+                self.refused.push(Refusal { file: name, reason });
             }
         }
     }
 
-    /// The plugin that runs a job.
-    pub fn get(&self, job: &JobName) -> Option<Plugin> {
+    /// The plugin that runs a job, and what its tasks ask for when they do not say.
+    pub fn get(&self, job: &JobName) -> Option<(Plugin, Policy)> {
         self.admitted.get(job).cloned()
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Plugin> {
-        self.admitted.values()
+        self.admitted.values().map(|(plugin, _)| plugin)
     }
 
     /// What was refused.
@@ -93,7 +96,7 @@ impl Plugins {
     /// Refuses what can never run here.
     pub(super) fn refuse_larger(&mut self, fits: impl Fn(usize) -> bool) {
         let too_large = |plugin: &Plugin| !fits(plugin.limits().memory_bytes);
-        for plugin in self.admitted.values().filter(|plugin| too_large(plugin)) {
+        for (plugin, _) in self.admitted.values().filter(|(plugin, _)| too_large(plugin)) {
             let reason = format!(
                 "its memory limit of {} bytes is more than this worker's budget leaves: give the worker more \
                  memory, fewer slots (--concurrency), or lower the limit",
@@ -102,7 +105,7 @@ impl Plugins {
             tracing::error!(job = %plugin.name(), reason, "plugin refused");
             self.refused.push(Refusal { file: format!("{}.wasm", plugin.name()), reason });
         }
-        self.admitted.retain(|_, plugin| fits(plugin.limits().memory_bytes));
+        self.admitted.retain(|_, (plugin, _)| fits(plugin.limits().memory_bytes));
     }
 }
 

@@ -12,9 +12,6 @@ use sentinel_queue::{
 
 use crate::engine::{Clock, Fault, Outcome, Report};
 
-/// How long a task may wait for a worker that has its job.
-pub(super) const UNKNOWN_JOB_PATIENCE: Duration = Duration::from_mins(10);
-
 /// The longest wait that a job may ask for.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
@@ -58,38 +55,20 @@ pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64)
         transfer_bytes: report.usage.transfer_bytes,
     };
     let report_kept = AttemptReport { usage, plugin_digest: Some(digest), error: ErrorReport::default() };
-    Done::Settle(Box::new(settlement(task, verdict, report_kept, report.log.text.into())))
+    Done::Settle(Box::new(Settlement::of(task, verdict, report_kept, report.log.text.into())))
 }
 
-/// Judges a task whose job this worker does not have, and perhaps nobody.
-pub(super) fn unknown_job(task: &Claimed, waited: Duration, nobody_has_it: bool) -> Settlement {
-    let message = format!("no plugin of this worker is named {:?}", task.definition.job.as_str());
-    let report = ErrorReport { message, ..ErrorReport::default() };
-    let error = TaskError { kind: ErrorKind::UnknownJob, report };
-    let verdict = if waited >= UNKNOWN_JOB_PATIENCE && nobody_has_it {
-        Verdict::Fail(error)
-    } else {
-        // Waiting as long again as it has waited doubles the wait each time.
-        let wait = waited.clamp(Duration::from_secs(1), Duration::from_mins(1));
-        Verdict::Postpone(error, wait)
-    };
-    settlement(task, verdict, AttemptReport::default(), Bytes::new())
-}
-
-fn settlement(task: &Claimed, verdict: Verdict, report: AttemptReport, log: Bytes) -> Settlement {
-    Settlement {
-        id: task.definition.id,
-        token: task.token.clone(),
-        namespace: task.definition.namespace.clone(),
-        attempt: task.progression.attempt(),
-        verdict,
-        report,
-        log,
-    }
+/// Judges a task whose job this worker does not have: another may.
+pub(super) fn unknown_job(task: &Claimed, chance: f64) -> Settlement {
+    let message = format!("no plugin of this worker is named {:?}", task.definition.spec.job.as_str());
+    let error =
+        TaskError { kind: ErrorKind::UnknownJob, report: ErrorReport { message, ..ErrorReport::default() } };
+    let wait = Duration::from_millis(100) + Duration::from_millis(400).mul_f64(chance);
+    Settlement::of(task, Verdict::Elsewhere(error, wait), AttemptReport::default(), Bytes::new())
 }
 
 fn failed(task: &Claimed, error: TaskError, retry_after: Option<Duration>, chance: f64) -> Verdict {
-    let policy = &task.definition.policy;
+    let policy = &task.definition.spec.policy;
     let last = task.progression.attempt() >= task.progression.last_attempt(policy);
     if error.kind.consequence() == Consequence::Final || last {
         return Verdict::Fail(error);

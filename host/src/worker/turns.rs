@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use sentinel_queue::{
-    Millis, TaskId,
+    TaskId,
     lease::{Claimed, MAX_CALL, Settlement, Token, Turn, TurnAnswer},
     queue::chance,
     store::StoreError,
@@ -211,7 +211,7 @@ impl Turns {
         self.shared.set_lease(answer.lease);
         for task in answer.claimed {
             let slot = permits.pop().expect("no more tasks are claimed than slots are taken");
-            self.start(task, slot, sent, answer.now);
+            self.start(task, slot, sent);
         }
     }
 
@@ -262,8 +262,8 @@ impl Turns {
         }
     }
 
-    fn start(&self, task: Claimed, slot: OwnedSemaphorePermit, sent: Instant, now: Millis) {
-        let claim = Claim { task, slot, sent, now };
+    fn start(&self, task: Claimed, slot: OwnedSemaphorePermit, sent: Instant) {
+        let claim = Claim { task, slot, sent };
         attempt::start(Arc::clone(&self.shared), claim, self.report.clone());
     }
 

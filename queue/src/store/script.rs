@@ -68,6 +68,8 @@ scripts! {
     Log = "log",
     /// Tasks, a slice at a time.
     List = "list",
+    /// Tasks that ended, in that order.
+    Endings = "endings",
     /// How far an operation has come.
     Operation = "operation",
     /// Whether tasks are where they should be.
@@ -168,6 +170,7 @@ mod tests {
             Script::Get,
             Script::Log,
             Script::List,
+            Script::Endings,
             Script::Operation,
             Script::Audit,
             Script::Stats,

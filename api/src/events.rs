@@ -1,0 +1,254 @@
+//! Server-sent events: one task as it changes, and the ends of all tasks.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::stream::{self, Stream};
+use sentinel_queue::{
+    Task, TaskId,
+    list::{Ending, EndingCursor, Filter},
+    store::StoreError,
+    task::TaskState,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    App,
+    problem::{Code, Problem},
+    segment::Segment,
+    server::Closing,
+    tasks,
+    watch::Watcher,
+    wire::{TaskBrief, TaskView},
+};
+
+/// How many clients may listen at once to one process.
+pub(crate) const LISTENERS: usize = 1024;
+
+/// A running task's progress is looked at this often.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The ends of tasks are looked for this often.
+const LOOK_FOR_ENDS: Duration = Duration::from_millis(250);
+
+/// The store is asked to say the end of a task again this often.
+const REGISTER: Duration = Duration::from_secs(120);
+
+/// So many ends are taken at a time.
+const PAGE: usize = 100;
+
+/// Follow a task: its state now, then each change of its status, attempt or progress, to its end.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/events", tag = "tasks",
+    params(("id" = String, Path, description = "The task's UUID.")),
+    responses(
+        (status = 200, description = "Server-sent events named `task`, each with the task as data, without payload, result and history; the last, named `end`, has the whole task. A client that connects again gets the present state first.", content_type = "text/event-stream"),
+        (status = "4XX", description = "There is no such task.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away, or too many clients listen.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn task(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    closing: Option<Extension<Closing>>,
+) -> Result<Response, Problem> {
+    let place = place(&app)?;
+    let id = tasks::parse(&id)?;
+    let watcher = app.watchers.watch(id);
+    app.watchers.register(&watcher).await?;
+    let first = tasks::find(&app, id).await?;
+    let follower = Follower {
+        app,
+        id,
+        watcher,
+        closing: closing.map(|Extension(closing)| closing),
+        registered: Instant::now(),
+        last: None,
+        next: Some(first),
+        _place: place,
+    };
+    Ok(stream_of(stream::unfold(follower, Follower::next)))
+}
+
+/// One client that follows one task.
+struct Follower {
+    app: Arc<App>,
+    id: TaskId,
+    watcher: Watcher,
+    closing: Option<Closing>,
+    registered: Instant,
+    /// What was told last.
+    last: Option<String>,
+    /// What was read and not told.
+    next: Option<Task>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        loop {
+            let notified = self.watcher.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            let task = match self.next.take() {
+                Some(task) => task,
+                None => match self.read().await {
+                    Ok(task) => task,
+                    // A client that is cut off comes again; what it then hears is the truth.
+                    Err(_away_or_gone) => return None,
+                },
+            };
+            let status = task.state.status();
+            if self.last.as_deref() == Some("end") {
+                return None;
+            }
+            let seen = seen(&task);
+            if self.last.as_ref() != Some(&seen) {
+                let is_final = status.is_final();
+                self.last = Some(if is_final { "end".to_owned() } else { seen });
+                let event = if is_final {
+                    event("end", &TaskView::from(task))
+                } else {
+                    event("task", &TaskBrief::from(tasks::listed(task)))
+                };
+                return Some((Ok(event), self));
+            }
+            tokio::select! {
+                () = &mut notified => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = closes(self.closing.as_ref()) => return None,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Task, Problem> {
+        if self.registered.elapsed() > REGISTER {
+            self.app.watchers.register(&self.watcher).await?;
+            self.registered = Instant::now();
+        }
+        tasks::find(&self.app, self.id).await
+    }
+}
+
+/// What makes one state of a task different from another, for those who follow it.
+fn seen(task: &Task) -> String {
+    let progress = match &task.state {
+        TaskState::InProgress { progress: Some(progress), .. } => {
+            format!("{} {}", progress.percent, progress.message)
+        }
+        _ => String::new(),
+    };
+    let (status, attempt, due) =
+        (task.state.status(), task.progression.attempt(), task.progression.due.map_or(0, |due| due.0));
+    format!("{status} {attempt} {due} {progress}")
+}
+
+/// Follow the ends of all tasks.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "tasks",
+    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard: goes on after it, as far back as finished tasks are kept.")),
+    responses(
+        (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history. After a cut, an event may be heard twice; none is left out.", content_type = "text/event-stream"),
+        (status = "4XX", description = "That was no event's id.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away, or too many clients listen.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn ends(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    closing: Option<Extension<Closing>>,
+) -> Result<Response, Problem> {
+    let place = place(&app)?;
+    let after = match headers.get("last-event-id") {
+        None => None,
+        Some(id) => {
+            let cursor = id.to_str().ok().and_then(|id| id.parse::<EndingCursor>().ok());
+            Some(cursor.ok_or_else(|| Problem::field("Last-Event-ID", &"is no id of an event"))?)
+        }
+    };
+    // That the store is away is said with a status, not by silence.
+    let slice = app.queue.endings(&app.namespace, after.as_ref(), PAGE).await?;
+    let listener = Listener {
+        app,
+        closing: closing.map(|Extension(closing)| closing),
+        after: slice.next,
+        heard: slice.endings.into_iter(),
+        _place: place,
+    };
+    Ok(stream_of(stream::unfold(listener, Listener::next)))
+}
+
+/// One client that hears of all ends.
+struct Listener {
+    app: Arc<App>,
+    closing: Option<Closing>,
+    after: EndingCursor,
+    heard: std::vec::IntoIter<Ending>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        loop {
+            if let Some(ending) = self.heard.next() {
+                let status = ending.task.state.status().as_str();
+                let event = event(status, &TaskBrief::from(ending.task)).id(ending.cursor.to_string());
+                return Some((Ok(event), self));
+            }
+            match self.app.queue.endings(&self.app.namespace, Some(&self.after), PAGE).await {
+                Ok(slice) if slice.endings.is_empty() => {
+                    self.after = slice.next;
+                    tokio::select! {
+                        () = tokio::time::sleep(LOOK_FOR_ENDS) => {}
+                        () = closes(self.closing.as_ref()) => return None,
+                    }
+                }
+                Ok(slice) => {
+                    self.after = slice.next;
+                    self.heard = slice.endings.into_iter();
+                }
+                Err(StoreError::Unavailable(_)) => tokio::time::sleep(LOOK).await,
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(&app.listeners).try_acquire_owned().map_err(|_| {
+        Problem::of(Code::TooManyListeners, format!("{LISTENERS} clients listen already: come again later"))
+    })
+}
+
+fn event(name: &str, data: &impl serde::Serialize) -> Event {
+    // Outside of strings, where it is escaped, a carriage return is a space; events have none.
+    let json = serde_json::to_string(data).unwrap_or_default().replace('\r', " ");
+    Event::default().event(name).data(json)
+}
+
+async fn closes(closing: Option<&Closing>) {
+    match closing {
+        Some(closing) => closing.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stream_of(stream: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+    let mut response = Sse::new(stream).keep_alive(KeepAlive::default()).into_response();
+    // A proxy must not keep events back.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,88 @@
+//! What is done to one task: cancel, redrive, reschedule.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+};
+use sentinel_queue::{TaskId, steer::Steered};
+
+use crate::{
+    App, body, fields,
+    problem::{Code, Problem},
+    segment::Segment,
+    tasks,
+    wire::TaskView,
+};
+
+/// Cancel a task.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
+    params(("id" = String, Path, description = "The task's UUID.")),
+    responses(
+        (status = 200, description = "The task, CANCELLED. If it ran, its guest is stopped and commits nothing.", body = TaskView),
+        (status = "4XX", description = "There is none, or it has ended (`wrong_state`).", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+) -> Result<Json<TaskView>, Problem> {
+    let id = tasks::parse(&id)?;
+    let steered = app.queue.cancel(id).await?;
+    answer(&app, id, steered, "only a task that has not ended can be cancelled").await
+}
+
+/// Give a task that FAILED or was CANCELLED another life.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/redrive", tag = "tasks",
+    params(("id" = String, Path, description = "The task's UUID.")),
+    responses(
+        (status = 200, description = "The task, QUEUED again with fresh budgets and without expiry; its history tells of both lives.", body = TaskView),
+        (status = "4XX", description = "There is none, or it is not FAILED or CANCELLED (`wrong_state`).", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn redrive(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+) -> Result<Json<TaskView>, Problem> {
+    let id = tasks::parse(&id)?;
+    let steered = app.queue.redrive(id).await?;
+    answer(&app, id, steered, "only a task that FAILED or was CANCELLED can be redriven").await
+}
+
+/// Change when a waiting task is due, its priority, or both.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/reschedule", tag = "tasks",
+    params(("id" = String, Path, description = "The task's UUID.")), request_body = crate::wire::Reschedule,
+    responses(
+        (status = 200, description = "The task.", body = TaskView),
+        (status = "4XX", description = "There is none, a field is not acceptable, or it does not wait (`wrong_state`).", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn reschedule(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    request: Request,
+) -> Result<Json<TaskView>, Problem> {
+    let id = tasks::parse(&id)?;
+    let (head, body) = request.into_parts();
+    let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
+    let (when, priority) = fields::reschedule(&bytes)?;
+    let steered = app.queue.reschedule(id, when, priority).await?;
+    answer(&app, id, steered, "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled").await
+}
+
+async fn answer(app: &App, id: TaskId, steered: Steered, rule: &str) -> Result<Json<TaskView>, Problem> {
+    match steered {
+        Steered::Done => Ok(Json(tasks::find(app, id).await?.into())),
+        Steered::Unknown => Err(tasks::unknown(&id.to_string())),
+        Steered::WrongState(status) => {
+            Err(Problem::of(Code::WrongState, format!("the task is {status}: {rule}")))
+        }
+    }
+}
