@@ -48,6 +48,9 @@ impl Trouble {
     }
 }
 
+/// The name or the value of a row.
+type Guard<'a> = AccessGuard<'a, &'static [u8]>;
+
 type Outcome<T> = Result<T, Trouble>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,12 +162,13 @@ impl<T: Rows> Keyspace<T> {
         members.iter().map(score).collect()
     }
 
-    /// Members whose scores rank within `ranks`, lowest first and then by name, with their
-    /// scores; `places` counts from the first of them.
+    /// Members whose scores rank within `ranks`, in the set's order or against it, with their
+    /// scores; `places` counts from the first of them, and those before its start are walked over.
     pub(super) fn members(
         &self,
         key: &[u8],
         ranks: Range<u64>,
+        order: Order,
         places: Range<usize>,
     ) -> Outcome<Vec<(Bytes, f64)>> {
         if self.zset_len(key)? == 0 || ranks.is_empty() || places.is_empty() {
@@ -172,13 +176,14 @@ impl<T: Rows> Keyspace<T> {
         }
         let (from, to) = (order_row(key, ranks.start, b""), order_row(key, ranks.end, b""));
         let rows = self.rows.range(from.as_slice()..to.as_slice())?;
-        rows.skip(places.start)
-            .take(places.len())
-            .map(|row| {
-                let (place, score) = row?;
-                Ok((Bytes::copy_from_slice(&place.value()[from.len()..]), score_in(&score)))
-            })
-            .collect()
+        let member = |row: Result<(Guard<'_>, Guard<'_>), StorageError>| {
+            let (place, score) = row?;
+            Ok((Bytes::copy_from_slice(&place.value()[from.len()..]), score_in(&score)))
+        };
+        match order {
+            Order::Up => rows.skip(places.start).take(places.len()).map(member).collect(),
+            Order::Down => rows.rev().skip(places.start).take(places.len()).map(member).collect(),
+        }
     }
 
     /// The whole keyspace.
@@ -194,7 +199,7 @@ impl<T: Rows> Keyspace<T> {
                     Value::Hash(fields.map(|(field, value)| (field.into(), value.into())).collect())
                 }
                 Kind::Zset => {
-                    let members = self.members(key, ALL_RANKS, 0..usize::MAX)?.into_iter();
+                    let members = self.members(key, ALL_RANKS, Order::Up, ALL_PLACES)?.into_iter();
                     Value::Zset(
                         members.map(|(member, score)| (member.into(), score)).collect::<BTreeMap<_, _>>(),
                     )
@@ -205,7 +210,7 @@ impl<T: Rows> Keyspace<T> {
         Ok(dump)
     }
 
-    fn row_of(&self, key: &[u8], kind: Kind) -> Outcome<Option<AccessGuard<'_, &'static [u8]>>> {
+    fn row_of(&self, key: &[u8], kind: Kind) -> Outcome<Option<Guard<'_>>> {
         match self.rows.get(row(KEY, key).as_slice())? {
             Some(row) if Kind::of(row.value()) != kind => {
                 Err(Trouble::refused("WRONGTYPE Operation against a key holding the wrong kind of value"))
@@ -317,7 +322,7 @@ impl Keyspace<Writable<'_>> {
     /// Removes the first members of a sorted set and answers them.
     pub(super) fn pop_members(&mut self, key: &[u8], count: usize) -> Outcome<Vec<(Bytes, f64)>> {
         let len = self.zset_len(key)?;
-        let popped = self.members(key, ALL_RANKS, 0..count)?;
+        let popped = self.members(key, ALL_RANKS, Order::Up, 0..count)?;
         for (member, score) in &popped {
             self.take(&member_row(SCORE, key, member))?;
             self.take(&order_row(key, rank(*score), member))?;
@@ -341,17 +346,28 @@ impl Keyspace<Writable<'_>> {
         Ok(())
     }
 
-    fn put(&mut self, row: &[u8], value: &[u8]) -> Outcome<Option<AccessGuard<'_, &'static [u8]>>> {
+    fn put(&mut self, row: &[u8], value: &[u8]) -> Outcome<Option<Guard<'_>>> {
         self.changed = true;
         Ok(self.rows.insert(row, value)?)
     }
 
-    fn take(&mut self, row: &[u8]) -> Outcome<Option<AccessGuard<'_, &'static [u8]>>> {
+    fn take(&mut self, row: &[u8]) -> Outcome<Option<Guard<'_>>> {
         let old = self.rows.remove(row)?;
         self.changed |= old.is_some();
         Ok(old)
     }
 }
+
+/// Which members of a sorted set come first: those of the lowest score and then of the lowest
+/// name, or the last of these.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    Up,
+    Down,
+}
+
+/// Every member's place.
+pub(super) const ALL_PLACES: Range<usize> = 0..usize::MAX;
 
 /// Every score's rank.
 pub(super) const ALL_RANKS: Range<u64> = 0..u64::MAX;
@@ -396,11 +412,11 @@ fn after(prefix: &[u8]) -> Vec<u8> {
     after
 }
 
-fn bytes(row: &AccessGuard<'_, &'static [u8]>) -> Bytes {
+fn bytes(row: &Guard<'_>) -> Bytes {
     Bytes::copy_from_slice(row.value())
 }
 
-fn score_in(row: &AccessGuard<'_, &'static [u8]>) -> f64 {
+fn score_in(row: &Guard<'_>) -> f64 {
     f64::from_be_bytes(eight(row.value()))
 }
 
