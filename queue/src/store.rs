@@ -5,6 +5,7 @@
 
 mod reply;
 mod script;
+mod subscription;
 
 pub mod embedded;
 pub mod redis;
@@ -13,7 +14,11 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
-pub use self::{reply::Reply, script::Script};
+pub use self::{
+    reply::Reply,
+    script::Script,
+    subscription::{Heard, Subscription},
+};
 
 /// What an asynchronous method of [`Store`] gives back.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -29,6 +34,9 @@ pub trait Store: Send + Sync + 'static {
     /// Takes one marker from the first of `keys` (sorted sets) that holds one, waiting up to
     /// `timeout` for it. `false` when the time ran out.
     fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool>;
+
+    /// Listens to what scripts say on a channel (`PUBLISH`). It needs a tokio runtime around it.
+    fn subscribe(&self, channel: Bytes) -> Subscription;
 
     /// Checks that the store can be used, and says how durable its answers are.
     fn check(&self) -> Answer<'_, Durability>;

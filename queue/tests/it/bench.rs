@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sentinel_queue::{
     JobName, Namespace, NewTask, Payload, Policy, Priority, Queue, QueueName, Task, TaskId,
     lease::{Claimed, Instance, Served, Settlement, Turn, TurnAnswer, Verdict},
-    store::{Answer, Durability, Reply, Script, Store, embedded::Embedded, redis::Redis},
+    store::{Answer, Durability, Reply, Script, Store, Subscription, embedded::Embedded, redis::Redis},
     task::AttemptReport,
 };
 use sentinel_testkit::RedisServer;
@@ -142,6 +142,10 @@ impl<S: Store> Store for Twice<S> {
 
     fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         self.0.take_marker(keys, timeout)
+    }
+
+    fn subscribe(&self, channel: Bytes) -> Subscription {
+        self.0.subscribe(channel)
     }
 
     fn check(&self) -> Answer<'_, Durability> {

@@ -50,8 +50,9 @@ const READING: &[&str] = &[
     "ZSCORE",
 ];
 
-const WRITING: &[&str] =
-    &["DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCRBY", "MSET", "SET", "ZADD", "ZPOPMIN", "ZREM"];
+const WRITING: &[&str] = &[
+    "DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCRBY", "MSET", "PUBLISH", "SET", "ZADD", "ZPOPMIN", "ZREM",
+];
 
 /// Runs a command that reads; refuses every other. `command` is in capitals.
 pub(super) fn read<T: Rows>(keyspace: &Keyspace<T>, command: &str, args: &[Arg]) -> Outcome {
@@ -165,6 +166,11 @@ pub(super) fn write(keyspace: &mut Keyspace<Writable<'_>>, command: &str, args: 
             let count =
                 count.ok_or_else(|| Trouble::refused("ERR value is out of range, must be positive"))?;
             with_scores(keyspace.pop_members(key, count)?)
+        }
+        ("PUBLISH", [channel, message]) => {
+            keyspace.say(channel, message);
+            // How many hear it is not known before it is committed.
+            Reply::Int(0)
         }
         _ if WRITING.contains(&command) => return Err(wrong_count(command)),
         _ => return read(keyspace, command, args),

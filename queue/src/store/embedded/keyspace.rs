@@ -5,6 +5,7 @@
 //!
 //! Invariants: a key is of one kind; a hash or a sorted set keeps its length in its own row, and
 //! is gone when that is 0; every member of a sorted set has one row by name and one by score.
+//! Messages have no rows: they are handed out by whoever ends the transaction.
 //!
 //! | Row | Holds |
 //! |---|---|
@@ -80,11 +81,19 @@ pub(super) struct Keyspace<T> {
     rows: T,
     changed: bool,
     marked: bool,
+    said: Vec<Said>,
+}
+
+/// A message that is to be heard once the transaction is committed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Said {
+    pub(super) channel: Bytes,
+    pub(super) message: Bytes,
 }
 
 impl<T: Rows> Keyspace<T> {
     pub(super) fn over(rows: T) -> Self {
-        Self { rows, changed: false, marked: false }
+        Self { rows, changed: false, marked: false, said: Vec::new() }
     }
 
     /// Whether any row was written.
@@ -226,6 +235,17 @@ impl<T: Rows> Keyspace<T> {
 }
 
 impl Keyspace<Writable<'_>> {
+    /// Says something on a channel.
+    pub(super) fn say(&mut self, channel: &[u8], message: &[u8]) {
+        let [channel, message] = [channel, message].map(Bytes::copy_from_slice);
+        self.said.push(Said { channel, message });
+    }
+
+    /// What was said, in that order; it is not said again.
+    pub(super) fn take_said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
+    }
+
     /// Makes a key this string, whatever it was.
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Outcome<()> {
         if self.is_collection(key)? {

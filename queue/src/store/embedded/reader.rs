@@ -1,4 +1,4 @@
-//! Runs scripts that only read, off the writer, each on a snapshot of its own.
+//! Runs scripts that only read, off the writer, each time on a snapshot of its own.
 //!
 //! It owns the Lua states for that and keeps those it does not use for the next call.
 
@@ -9,7 +9,8 @@ use redb::{Database, ReadableDatabase};
 
 use super::{
     commands,
-    keyspace::{Keyspace, ROWS},
+    database::unavailable,
+    keyspace::{Keyspace, ROWS, Rows},
     lua::Interpreter,
 };
 use crate::store::{Reply, Script, StoreError};
@@ -45,12 +46,15 @@ fn read(
     script: Script,
     args: &[Bytes],
 ) -> Result<Reply, StoreError> {
-    let unavailable = |error: redb::Error| StoreError::Unavailable(error.to_string());
-    let transaction = database.begin_read().map_err(|error| unavailable(error.into()))?;
-    let rows = transaction.open_table(ROWS).map_err(|error| unavailable(error.into()))?;
-    let keyspace = Keyspace::over(rows);
+    let keyspace = snapshot(database)?;
     interpreter.serve(
         |command, args| commands::read(&keyspace, command, args),
         |interpreter| interpreter.run(script, args),
     )
+}
+
+fn snapshot(database: &Database) -> Result<Keyspace<impl Rows + use<>>, StoreError> {
+    let transaction = database.begin_read().map_err(unavailable)?;
+    let rows = transaction.open_table(ROWS).map_err(unavailable)?;
+    Ok(Keyspace::over(rows))
 }
