@@ -23,6 +23,9 @@ pub use self::{
 /// What an asynchronous method of [`Store`] gives back.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// Some keys, and where to go on.
+pub type Scanned = (Vec<Bytes>, Option<Bytes>);
+
 /// A home for the queue's scripts.
 pub trait Store: Send + Sync + 'static {
     /// Runs one script, whole and alone, and answers after its effects are as durable as the
@@ -37,6 +40,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Listens to what scripts say on a channel (`PUBLISH`). It needs a tokio runtime around it.
     fn subscribe(&self, channel: Bytes) -> Subscription;
+
+    /// Some keys that begin with `prefix`, possibly none, and the cursor for the next call, which
+    /// is `None` at the end. A key that is there from the first call (without a cursor) to the
+    /// last is answered at least once.
+    ///
+    /// For whoever inspects a store: scripts know the names of their keys.
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned>;
 
     /// Checks that the store can be used, and says how durable its answers are.
     fn check(&self) -> Answer<'_, Durability>;

@@ -43,7 +43,7 @@ use self::{
     reader::Readers,
     writer::{Call, Job, Taker, Which, Writer},
 };
-use super::{Answer, Durability, Reply, Script, Store, StoreError, Subscription};
+use super::{Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription};
 
 /// A store in this process. Its methods need a tokio runtime around them.
 pub struct Embedded {
@@ -176,6 +176,11 @@ impl Store for Embedded {
 
     fn subscribe(&self, channel: Bytes) -> Subscription {
         self.channels.subscribe(channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        let from = cursor.unwrap_or_default();
+        Box::pin(self.read("scan", move |database, _| reader::scan(database, &prefix, &from)))
     }
 
     fn check(&self) -> Answer<'_, Durability> {

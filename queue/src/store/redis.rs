@@ -20,7 +20,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
-use super::{Answer, Durability, Reply, Script, Store, StoreError, Subscription};
+use super::{Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription};
 use crate::queue::PREFIX;
 
 /// How long a connection may take to be made.
@@ -180,6 +180,19 @@ impl Store for Redis {
         listener::subscribe(self.listening.clone(), channel)
     }
 
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        Box::pin(async move {
+            let mut command = redis::cmd("SCAN");
+            command.arg(cursor.as_deref().unwrap_or(b"0"));
+            command.arg("MATCH").arg(beginning_with(&prefix)).arg("COUNT").arg(1000);
+            let reply = self.send(&self.calls, &command, RESPONSE).await;
+            let scanned = reply.and_then(|reply| Ok(redis::from_redis_value(reply)?));
+            let (next, keys): (Vec<u8>, Vec<Vec<u8>>) = scanned.map_err(|error| trouble("SCAN", &error))?;
+            let next = if next == b"0" { None } else { Some(next.into()) };
+            Ok((keys.into_iter().map(Bytes::from).collect(), next))
+        })
+    }
+
     fn check(&self) -> Answer<'_, Durability> {
         Box::pin(async move {
             let info = self.info().await.map_err(|error| trouble("INFO", &error))?;
@@ -213,6 +226,19 @@ impl Store for Redis {
             })
         })
     }
+}
+
+/// Redis's pattern for all that begins with these bytes.
+fn beginning_with(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 1);
+    for &byte in prefix {
+        if b"*?[]\\".contains(&byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+    pattern.push(b'*');
+    pattern
 }
 
 fn reply(value: Value) -> Result<Reply, RedisError> {

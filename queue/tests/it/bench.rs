@@ -13,7 +13,9 @@ use bytes::Bytes;
 use sentinel_queue::{
     JobName, Namespace, NewTask, Payload, Policy, Priority, Queue, QueueName, Task, TaskId,
     lease::{Claimed, Instance, Served, Settlement, Turn, TurnAnswer, Verdict},
-    store::{Answer, Durability, Reply, Script, Store, Subscription, embedded::Embedded, redis::Redis},
+    store::{
+        Answer, Durability, Reply, Scanned, Script, Store, Subscription, embedded::Embedded, redis::Redis,
+    },
     task::AttemptReport,
 };
 use sentinel_testkit::RedisServer;
@@ -146,6 +148,10 @@ impl<S: Store> Store for Twice<S> {
 
     fn subscribe(&self, channel: Bytes) -> Subscription {
         self.0.subscribe(channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        self.0.scan(prefix, cursor)
     }
 
     fn check(&self) -> Answer<'_, Durability> {

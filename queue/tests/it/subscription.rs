@@ -1,6 +1,7 @@
-//! What is said on a channel, as a store tells it.
+//! What is said on a channel, and which keys there are, as a store tells it.
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
@@ -11,8 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use sentinel_queue::store::{Heard, Store, Subscription, embedded::Embedded, redis::Redis};
+use sentinel_queue::{
+    Queue,
+    store::{Heard, Store, Subscription, embedded::Embedded, redis::Redis},
+};
 use sentinel_testkit::{RedisServer, wait_for};
+
+use crate::bench::new_task;
 
 const CHANNEL: Bytes = Bytes::from_static(b"{s0}:a channel");
 
@@ -209,4 +215,73 @@ async fn a_dropped_subscription_frees_its_connection() {
     // Also one that was given up before it was in force.
     drop((store.subscribe(CHANNEL), kept));
     wait_for("the end of all connections", || (listeners(&mut connection) == 0).then_some(()));
+}
+
+/// All that is answered from the first call to the last; `between` comes after each call.
+async fn scan_all(store: &dyn Store, prefix: &[u8], between: impl AsyncFn()) -> BTreeSet<Vec<u8>> {
+    let (mut all, mut cursor) = (BTreeSet::new(), None);
+    loop {
+        let (keys, next) = store.scan(Bytes::copy_from_slice(prefix), cursor).await.unwrap();
+        assert!(keys.iter().all(|key| key.starts_with(prefix)));
+        all.extend(keys.into_iter().map(Vec::from));
+        between().await;
+        cursor = next;
+        if cursor.is_none() {
+            return all;
+        }
+    }
+}
+
+/// `keys` are all that the store holds, asked another way.
+async fn all_keys_are_listed(store: Arc<dyn Store>, mut keys: impl FnMut() -> BTreeSet<Vec<u8>>) {
+    let queue = Queue::new(Arc::clone(&store));
+    let submit = async |count: usize| {
+        let tasks: Vec<_> = (0..count).map(|_| new_task(0)).collect();
+        queue.submit(&tasks).await.unwrap();
+    };
+    for _ in 0..30 {
+        submit(100).await;
+    }
+    let before = keys();
+    assert!(before.len() >= 3000);
+    let longest = before.iter().max_by_key(|key| key.len()).unwrap();
+    for prefix in [b"".as_slice(), b"{s0}:", &longest[..longest.len() / 4], longest, b"{s0}:*", b"x"] {
+        let expected = before.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
+        assert_eq!(scan_all(&*store, prefix, async || ()).await, expected);
+    }
+    // Those that come in between may be answered, and hide none.
+    let scanned = scan_all(&*store, b"{s0}:", async || submit(20).await).await;
+    assert!(before.is_subset(&scanned));
+}
+
+#[tokio::test]
+async fn all_keys_are_listed_by_redis() {
+    let server = RedisServer::start(&[]);
+    let mut connection = connect(&server);
+    let store = Arc::new(Redis::new(&server.url()).unwrap());
+    all_keys_are_listed(store, || redis::cmd("KEYS").arg("*").query(&mut connection).unwrap()).await;
+}
+
+#[tokio::test]
+async fn all_keys_are_listed_by_the_embedded_home() {
+    let store = Arc::new(Embedded::in_memory());
+    all_keys_are_listed(store.clone(), || store.dump().into_keys().collect()).await;
+}
+
+#[tokio::test]
+async fn a_prefix_is_no_pattern() {
+    let server = RedisServer::start(&[]);
+    let mut connection = connect(&server);
+    let strange: [&[u8]; 12] =
+        [b"*", b"?", b"[a]", b"[^a]", b"[a-c]", b"\\", b"\\*", b"{a,b}", b"^", b"-", b"\xff\0", b"abc"];
+    for key in strange {
+        redis::cmd("SET").arg([key, b"end"].concat()).arg(1).exec(&mut connection).unwrap();
+    }
+    let store = Redis::new(&server.url()).unwrap();
+    for prefix in strange {
+        let found = scan_all(&store, prefix, async || ()).await;
+        let expected =
+            strange.iter().filter(|key| key.starts_with(prefix)).map(|key| [key, b"end".as_slice()].concat());
+        assert_eq!(found, expected.collect(), "{}", prefix.escape_ascii());
+    }
 }

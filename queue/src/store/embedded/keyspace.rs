@@ -195,6 +195,17 @@ impl<T: Rows> Keyspace<T> {
         }
     }
 
+    /// The first `limit` keys, in order, that begin with `prefix` and are not before `from`.
+    pub(super) fn keys(&self, prefix: &[u8], from: &[u8], limit: usize) -> Outcome<Vec<Bytes>> {
+        let first = row(KEY, prefix).max(row(KEY, from));
+        let end = after(&row(KEY, prefix));
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows.range(first.as_slice()..end.as_slice())?;
+        rows.take(limit).map(|row| Ok(Bytes::copy_from_slice(&row?.0.value()[1..]))).collect()
+    }
+
     /// The whole keyspace.
     pub(super) fn dump(&self) -> Outcome<Dump> {
         let mut dump = Dump::new();

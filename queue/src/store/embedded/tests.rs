@@ -443,3 +443,38 @@ async fn a_channel_is_forgotten_with_its_last_listener() {
     assert_eq!(store.channels.len(), 0);
     run(&store, "redis.call('PUBLISH', 'x', 1)", vec![]).await.unwrap();
 }
+
+#[tokio::test]
+async fn keys_are_listed_by_prefix() {
+    let store = Embedded::in_memory();
+    let source = "for n = 1, 2000 do redis.call('SET', 'a:' .. n, n) end
+        redis.call('HSET', 'a;', 'f', 1); redis.call('SET', 'a', 1); redis.call('SET', '\\255\\255x', 1)";
+    run(&store, source, vec![]).await.unwrap();
+    for (prefix, pages, count) in [
+        ("a:".as_bytes(), vec![1000, 1000, 0], 2000),
+        (b"a:1", vec![1000, 111], 1111),
+        (b"a", vec![1000, 1000, 2], 2002),
+        (b"a;", vec![1], 1),
+        (b"b", vec![0], 0),
+        (b"\xff\xff", vec![1], 1),
+        (b"", vec![1000, 1000, 3], 2003),
+    ] {
+        let (mut sizes, mut all, mut cursor) = (Vec::new(), Vec::new(), None);
+        loop {
+            let (keys, next) = store.scan(Bytes::from_static(prefix), cursor).await.unwrap();
+            sizes.push(keys.len());
+            all.extend(keys);
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sizes, pages, "{}", prefix.escape_ascii());
+        assert!(all.iter().all(|key| key.starts_with(prefix)));
+        assert!(all.is_sorted_by(|a, b| a < b));
+        assert_eq!(all.len(), count);
+    }
+    // A cursor that is none of ours does no harm.
+    let strange = store.scan(Bytes::from_static(b"a"), Some(Bytes::from_static(b"zz"))).await.unwrap();
+    assert_eq!(strange, (vec![], None));
+}
