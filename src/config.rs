@@ -11,7 +11,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use sentinel_host::worker::{WorkerConfig, default_slots, detect_budget};
-use sentinel_queue::{Namespace, QueueName, duration, lease::Served};
+use sentinel_queue::{
+    Namespace, QueueName, duration,
+    lease::Served,
+    steer::{Keep, Retention},
+};
 use serde::Deserialize;
 
 use crate::telemetry::LogFormat;
@@ -35,9 +39,14 @@ pub(crate) struct ServerArgs {
     /// How many attempts run at once [default: 8 per core, as far as memory allows]
     #[arg(long, env = "SENTINEL_CONCURRENCY", value_name = "N")]
     concurrency: Option<NonZeroU32>,
-    /// The queues to serve [default: all there are, in rotation]
-    #[arg(long, env = "SENTINEL_QUEUES", value_name = "NAME", value_delimiter = ',')]
+    /// The queues to serve, and the share that each gets of the free slots first
+    /// [default: all there are, in rotation]
+    #[arg(long, env = "SENTINEL_QUEUES", value_name = "NAME[=SHARE]", value_delimiter = ',')]
     queues: Option<Vec<String>>,
+    /// How long finished tasks are kept, and how many, such as `failed=30d/1000000`
+    /// [default: completed=24h/1000000, failed=30d/1000000, cancelled=24h/1000000]
+    #[arg(long, env = "SENTINEL_RETAIN", value_name = "STATUS=AGE[/COUNT]", value_delimiter = ',')]
+    retain: Option<Vec<String>>,
     /// How long attempts may go on after SIGTERM [default: 30s]
     #[arg(long, env = "SENTINEL_GRACE", value_name = "DURATION")]
     grace: Option<String>,
@@ -99,7 +108,13 @@ impl ServerArgs {
             redis: self.redis.or(file.redis),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "sentinel-data".into()),
             plugins: self.plugins.or(file.plugins).unwrap_or_else(|| vec!["plugins".into()]),
-            worker: worker(slots, memory_bytes, self.queues.or(file.queues), grace)?,
+            worker: WorkerConfig {
+                slots,
+                memory_bytes,
+                served: served(self.queues.or(file.queues)).context("queues")?,
+                grace,
+                retention: retention(self.retain.or(file.retain)).context("retain")?,
+            },
             allow_hosts: self.allow_host.or(file.allow_host).unwrap_or_default(),
             log: self.log.or(file.log).unwrap_or(LogFormat::Text),
         })
@@ -126,22 +141,43 @@ impl Config {
     }
 }
 
-fn worker(
-    slots: NonZeroU32,
-    memory_bytes: u64,
-    queues: Option<Vec<String>>,
-    grace: Duration,
-) -> Result<WorkerConfig> {
-    let served = match queues {
-        None => Served::All,
-        Some(names) => Served::Only(
-            names
-                .iter()
-                .map(|name| Ok((Namespace::default(), name.parse::<QueueName>().context("queues")?)))
-                .collect::<Result<_>>()?,
-        ),
-    };
-    Ok(WorkerConfig { slots, memory_bytes, served, grace })
+/// Reads `NAME[=SHARE]`.
+fn served(queues: Option<Vec<String>>) -> Result<Served> {
+    let Some(queues) = queues else { return Ok(Served::All) };
+    let queues = queues.iter().map(|text| {
+        let (name, share) = text.split_once('=').unwrap_or((text, "1"));
+        let share = share.parse().ok().filter(|share| (1..=1000).contains(share));
+        let share = share.with_context(|| format!("{text:?}: a share must be an integer from 1 to 1000"))?;
+        Ok((Namespace::default(), name.parse::<QueueName>()?, share))
+    });
+    queues.collect::<Result<_>>().map(Served::Only)
+}
+
+/// Reads `STATUS=AGE[/COUNT]`.
+fn retention(rules: Option<Vec<String>>) -> Result<Retention> {
+    let mut retention = Retention::default();
+    for rule in rules.unwrap_or_default() {
+        let (status, kept) = rule.split_once('=').unwrap_or((&rule, ""));
+        let keep = match status {
+            "completed" => &mut retention.completed,
+            "failed" => &mut retention.failed,
+            "cancelled" => &mut retention.cancelled,
+            _ => bail!("{rule:?}: must begin with completed=, failed= or cancelled="),
+        };
+        let (age, count) = kept.split_once('/').map_or((kept, None), |(age, count)| (age, Some(count)));
+        keep.age = duration::parse(age).with_context(|| format!("{rule:?}"))?;
+        if keep.age < Keep::FLOOR {
+            bail!(
+                "{rule:?}: results must be readable for a while: keep them for {} at least",
+                duration::format(Keep::FLOOR)
+            );
+        }
+        if let Some(count) = count {
+            keep.count =
+                count.parse().with_context(|| format!("{rule:?}: {count:?} is no number of tasks"))?;
+        }
+    }
+    Ok(retention)
 }
 
 fn read_file(named: Option<&Path>) -> Result<ServerArgs> {
@@ -187,6 +223,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_said_by_state() {
+        let config = resolve("retain = [\"failed=7d/5\", \"completed=1h\"]", ServerArgs::default()).unwrap();
+        let kept = config.worker.retention;
+        assert_eq!((kept.failed.age, kept.failed.count), (Duration::from_hours(7 * 24), 5));
+        assert_eq!((kept.completed.age, kept.completed.count), (Duration::from_hours(1), 1_000_000));
+        assert_eq!(kept.cancelled, Retention::default().cancelled);
+    }
+
+    #[test]
     fn an_unknown_key_is_named() {
         let error = resolve("concurency = 5", ServerArgs::default()).unwrap_err();
         assert!(format!("{error:#}").contains("concurency"), "{error:#}");
@@ -210,9 +255,15 @@ mod tests {
 
     #[test]
     fn a_bad_value_names_its_key() {
-        for (text, key) in
-            [("queues = [\"a b\"]", "queues"), ("grace = \"5\"", "grace"), ("concurrency = 0", "concurrency")]
-        {
+        for (text, key) in [
+            ("queues = [\"a b\"]", "queues"),
+            ("queues = [\"a=0\"]", "share"),
+            ("grace = \"5\"", "grace"),
+            ("concurrency = 0", "concurrency"),
+            ("retain = [\"lost=1h\"]", "retain"),
+            ("retain = [\"failed=1s\"]", "2m"),
+            ("retain = [\"failed=1h/many\"]", "many"),
+        ] {
             let error = resolve(text, ServerArgs::default()).unwrap_err();
             assert!(format!("{error:#}").contains(key), "{error:#}");
         }

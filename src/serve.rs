@@ -22,7 +22,7 @@ pub(crate) async fn api(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let queue = redis_queue(config.redis()?, &shutdown).await?;
     let listener = listen(&config).await?;
-    let sweeping = tokio::spawn(sweep_for_ever(queue.clone()));
+    let sweeping = tokio::spawn(sweep_for_ever(queue.clone(), config.worker.retention));
     tracing::info!(url = config.local_url(), "the API listens");
     serve_api(queue, listener, &config, shutdown).await?;
     sweeping.abort();

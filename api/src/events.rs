@@ -18,7 +18,7 @@ use axum::{
 use futures_util::stream::{self, Stream};
 use sentinel_queue::{
     Task, TaskId,
-    list::{Ending, EndingCursor, Filter},
+    list::{Ending, EndingCursor},
     store::StoreError,
     task::TaskState,
 };
@@ -99,8 +99,7 @@ struct Follower {
 impl Follower {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
-            let notified = self.watcher.notified();
-            let mut notified = std::pin::pin!(notified);
+            let mut notified = std::pin::pin!(self.watcher.notified());
             notified.as_mut().enable();
             let task = match self.next.take() {
                 Some(task) => task,

@@ -15,7 +15,7 @@ use sentinel_queue::{
     queue::DONE,
     store::{Heard, StoreError},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::OwnedNotified};
 
 /// All watchers of this process.
 pub(crate) struct Watchers {
@@ -63,8 +63,8 @@ impl Watchers {
 
 impl Watcher {
     /// Completes when the task may have changed since this was called and enabled.
-    pub(crate) fn notified(&self) -> tokio::sync::futures::Notified<'_> {
-        self.changed.notified()
+    pub(crate) fn notified(&self) -> OwnedNotified {
+        Arc::clone(&self.changed).notified_owned()
     }
 }
 

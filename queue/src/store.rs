@@ -5,6 +5,7 @@
 
 mod reply;
 mod script;
+mod subscription;
 
 pub mod embedded;
 pub mod redis;
@@ -13,10 +14,17 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
-pub use self::{reply::Reply, script::Script};
+pub use self::{
+    reply::Reply,
+    script::Script,
+    subscription::{Heard, Subscription},
+};
 
 /// What an asynchronous method of [`Store`] gives back.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Some keys, and where to go on.
+pub type Scanned = (Vec<Bytes>, Option<Bytes>);
 
 /// A home for the queue's scripts.
 pub trait Store: Send + Sync + 'static {
@@ -29,6 +37,16 @@ pub trait Store: Send + Sync + 'static {
     /// Takes one marker from the first of `keys` (sorted sets) that holds one, waiting up to
     /// `timeout` for it. `false` when the time ran out.
     fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool>;
+
+    /// Listens to what scripts say on a channel (`PUBLISH`). It needs a tokio runtime around it.
+    fn subscribe(&self, channel: Bytes) -> Subscription;
+
+    /// Some keys that begin with `prefix`, possibly none, and the cursor for the next call, which
+    /// is `None` at the end. A key that is there from the first call (without a cursor) to the
+    /// last is answered at least once.
+    ///
+    /// For whoever inspects a store: scripts know the names of their keys.
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned>;
 
     /// Checks that the store can be used, and says how durable its answers are.
     fn check(&self) -> Answer<'_, Durability>;

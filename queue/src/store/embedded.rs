@@ -1,12 +1,14 @@
 //! The home that needs no server: the same scripts, run in this process over a file or in memory.
 //!
-//! It owns one database, one thread that writes to it and the Lua states of those who read.
+//! It owns one database, one thread that writes to it, the Lua states of those who read and the
+//! channels on which scripts speak to those who listen.
 //! It knows as little of tasks as any store: it implements the Redis commands that scripts use
 //! (`commands`) over a small ordered table (`keyspace`), and no more.
 //!
 //! Invariant: a call that wrote is answered when it is on disk; calls that wait together share
 //! one transaction and its fsync.
 
+mod channels;
 mod commands;
 mod database;
 pub mod dump;
@@ -27,20 +29,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use redb::ReadableDatabase;
+use redb::{Database, ReadableDatabase};
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout_at},
 };
 
 use self::{
+    channels::Channels,
     database::Handle,
     dump::Dump,
     keyspace::{Keyspace, ROWS},
     reader::Readers,
-    writer::{Call, Job, Taker, Writer},
+    writer::{Call, Job, Taker, Which, Writer},
 };
-use super::{Answer, Durability, Reply, Script, Store, StoreError};
+use super::{Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription};
 
 /// A store in this process. Its methods need a tokio runtime around them.
 pub struct Embedded {
@@ -50,6 +53,7 @@ pub struct Embedded {
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     marked: watch::Receiver<()>,
+    channels: Arc<Channels>,
 }
 
 impl Embedded {
@@ -70,12 +74,26 @@ impl Embedded {
         let handle = Arc::new(handle);
         let (jobs, queue) = mpsc::channel();
         let (marked, watched) = watch::channel(());
-        let writer = Writer { handle: Arc::clone(&handle), jobs: queue, marked, failing: false };
+        let channels = Arc::<Channels>::default();
+        let writer = Writer {
+            handle: Arc::clone(&handle),
+            jobs: queue,
+            marked,
+            channels: Arc::clone(&channels),
+            failing: false,
+        };
         let writer = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())
             .expect("a thread can be started");
-        Self { handle, readers: Arc::default(), jobs: Some(jobs), writer: Some(writer), marked: watched }
+        Self {
+            handle,
+            readers: Arc::default(),
+            jobs: Some(jobs),
+            writer: Some(writer),
+            marked: watched,
+            channels,
+        }
     }
 
     /// All keys and what they hold: for tests.
@@ -109,11 +127,15 @@ impl Embedded {
         }
     }
 
-    async fn read(&self, script: Script, args: Vec<Bytes>) -> Result<Reply, StoreError> {
+    /// Reads off the writer, on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        read: impl FnOnce(&Database, &Readers) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (database, readers) = (self.handle.get()?, Arc::clone(&self.readers));
-        let run = tokio::task::spawn_blocking(move || readers.run(&database, script, &args));
-        let answer =
-            run.await.unwrap_or_else(|error| Err(StoreError::Broken(format!("{}: {error}", script.name()))));
+        let run = tokio::task::spawn_blocking(move || read(&database, &readers));
+        let answer = run.await.unwrap_or_else(|error| Err(StoreError::Broken(format!("{what}: {error}"))));
         if let Err(StoreError::Unavailable(_)) = answer {
             self.tell(Job::Reopen);
         }
@@ -125,9 +147,9 @@ impl Store for Embedded {
     fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
             if script.reads_only() {
-                self.read(script, args).await
+                self.read(script.name(), move |database, readers| readers.run(database, script, &args)).await
             } else {
-                self.ask(|answer| Job::Run(Call { script, args, answer })).await
+                self.ask(|answer| Job::Run(Call { script: Which::Script(script), args, answer })).await
             }
         })
     }
@@ -150,6 +172,15 @@ impl Store for Embedded {
                 }
             }
         })
+    }
+
+    fn subscribe(&self, channel: Bytes) -> Subscription {
+        self.channels.subscribe(channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        let from = cursor.unwrap_or_default();
+        Box::pin(self.read("scan", move |database, _| reader::scan(database, &prefix, &from)))
     }
 
     fn check(&self) -> Answer<'_, Durability> {

@@ -1,9 +1,11 @@
 //! The home that scales: scripts run in Redis or Valkey, version 7 or later.
 //!
-//! It owns its connections: one that all calls share, and one on which a worker blocks while it
-//! is idle. A connection that failed or did not answer in time is dropped and the next call makes
+//! It owns its connections: one that all calls share, one on which a worker blocks while it is
+//! idle, and one for each subscription (`listener`), which looks after itself. A connection that failed or did not answer in time is dropped and the next call makes
 //! a new one; nothing is sent again from here, because only the caller knows for how long that is
 //! of use.
+
+mod listener;
 
 use std::{
     collections::HashMap,
@@ -13,12 +15,12 @@ use std::{
 
 use bytes::Bytes;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, Script as Compiled,
-    ServerErrorKind, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
+    Script as Compiled, ServerErrorKind, Value, aio::MultiplexedConnection,
 };
 use tokio::sync::Mutex;
 
-use super::{Answer, Durability, Reply, Script, Store, StoreError};
+use super::{Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription};
 use crate::queue::PREFIX;
 
 /// How long a connection may take to be made.
@@ -30,6 +32,8 @@ const RESPONSE: Duration = Duration::from_secs(2);
 /// A Redis server.
 pub struct Redis {
     client: Client,
+    /// For subscriptions: it speaks RESP3, in which messages and answers come on one connection.
+    listening: Client,
     hashes: HashMap<Script, String>,
     calls: Line,
     idle: Line,
@@ -49,10 +53,13 @@ impl Redis {
         let unfit = |error: RedisError| StoreError::Unfit(format!("the Redis URL: {error}"));
         let info = url.into_connection_info().map_err(unfit)?;
         let tcp = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_tcp_settings(tcp);
+        let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         // Ours wins over another crate's only if there is none yet; either will do.
         drop(rustls::crypto::ring::default_provider().install_default());
         Ok(Self {
-            client: Client::open(info.set_tcp_settings(tcp)).map_err(unfit)?,
+            listening: Client::open(info.clone().set_redis_settings(resp3)).map_err(unfit)?,
+            client: Client::open(info).map_err(unfit)?,
             hashes: Script::ALL
                 .iter()
                 .map(|&script| (script, Compiled::new(script.source()).get_hash().to_owned()))
@@ -169,6 +176,23 @@ impl Store for Redis {
         })
     }
 
+    fn subscribe(&self, channel: Bytes) -> Subscription {
+        listener::subscribe(self.listening.clone(), channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        Box::pin(async move {
+            let mut command = redis::cmd("SCAN");
+            command.arg(cursor.as_deref().unwrap_or(b"0"));
+            command.arg("MATCH").arg(beginning_with(&prefix)).arg("COUNT").arg(1000);
+            let reply = self.send(&self.calls, &command, RESPONSE).await;
+            let scanned = reply.and_then(|reply| Ok(redis::from_redis_value(reply)?));
+            let (next, keys): (Vec<u8>, Vec<Vec<u8>>) = scanned.map_err(|error| trouble("SCAN", &error))?;
+            let next = if next == b"0" { None } else { Some(next.into()) };
+            Ok((keys.into_iter().map(Bytes::from).collect(), next))
+        })
+    }
+
     fn check(&self) -> Answer<'_, Durability> {
         Box::pin(async move {
             let info = self.info().await.map_err(|error| trouble("INFO", &error))?;
@@ -202,6 +226,19 @@ impl Store for Redis {
             })
         })
     }
+}
+
+/// Redis's pattern for all that begins with these bytes.
+fn beginning_with(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 1);
+    for &byte in prefix {
+        if b"*?[]\\".contains(&byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+    pattern.push(b'*');
+    pattern
 }
 
 fn reply(value: Value) -> Result<Reply, RedisError> {

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use sentinel_queue::{
     ErrorKind, JobName, NewTask, Payload, Priority, Queue, Spec, Status, Task, TaskId,
     lease::{Claimed, Instance, Reaped, Served, Settlement, Turn, TurnAnswer, Verdict},
-    store::{Answer, Durability, Reply, Script, Store, embedded::Embedded, redis::Redis},
+    store::{
+        Answer, Durability, Reply, Scanned, Script, Store, Subscription, embedded::Embedded, redis::Redis,
+    },
     task::{AttemptReport, ErrorReport, TaskError},
 };
 use sentinel_testkit::RedisServer;
@@ -176,6 +178,14 @@ impl<S: Store> Store for Twice<S> {
 
     fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         self.0.take_marker(keys, timeout)
+    }
+
+    fn subscribe(&self, channel: Bytes) -> Subscription {
+        self.0.subscribe(channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        self.0.scan(prefix, cursor)
     }
 
     fn check(&self) -> Answer<'_, Durability> {

@@ -17,7 +17,7 @@ use sentinel_queue::{
     ErrorKind, Namespace, Queue, TaskId,
     lease::{Claimed, Held, Instance, Served, Turn, Verdict},
     store::{
-        Answer, Durability, Reply, Script, Store,
+        Answer, Durability, Reply, Scanned, Script, Store, Subscription,
         embedded::{Embedded, dump::Value},
         redis::Redis,
     },
@@ -251,6 +251,14 @@ impl Store for Both {
             assert_eq!(ours, self.redis.take_marker(keys, timeout).await?);
             Ok(ours)
         })
+    }
+
+    fn subscribe(&self, channel: Bytes) -> Subscription {
+        self.redis.subscribe(channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        self.redis.scan(prefix, cursor)
     }
 
     fn check(&self) -> Answer<'_, Durability> {

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    keyspace::{ALL_RANKS, Keyspace, Rows, Trouble, Writable, rank},
+    keyspace::{ALL_PLACES, ALL_RANKS, Keyspace, Order, Rows, Trouble, Writable, rank},
     number,
 };
 use crate::store::Reply;
@@ -46,11 +46,13 @@ const READING: &[&str] = &[
     "ZMSCORE",
     "ZRANGE",
     "ZRANGEBYSCORE",
+    "ZREVRANGEBYSCORE",
     "ZSCORE",
 ];
 
-const WRITING: &[&str] =
-    &["DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCRBY", "MSET", "SET", "ZADD", "ZPOPMIN", "ZREM"];
+const WRITING: &[&str] = &[
+    "DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCRBY", "MSET", "PUBLISH", "SET", "ZADD", "ZPOPMIN", "ZREM",
+];
 
 /// Runs a command that reads; refuses every other. `command` is in capitals.
 pub(super) fn read<T: Rows>(keyspace: &Keyspace<T>, command: &str, args: &[Arg]) -> Outcome {
@@ -89,13 +91,23 @@ pub(super) fn read<T: Rows>(keyspace: &Keyspace<T>, command: &str, args: &[Arg])
         ("ZRANGE", [key, start, stop, options @ ..]) => {
             let (start, stop) = (integer(start)?, integer(stop)?);
             let options = RangeOptions::parse(options)?;
+            if options.places != ALL_PLACES {
+                return Err(Trouble::refused(
+                    "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+                ));
+            }
             let places = places(start, stop, keyspace.zset_len(key)?);
-            options.reply(keyspace.members(key, ALL_RANKS, places)?)
+            options.reply(keyspace.members(key, ALL_RANKS, Order::Up, places)?)
         }
         ("ZRANGEBYSCORE", [key, min, max, options @ ..]) => {
             let ranks = bound(min, Edge::Lower)?..bound(max, Edge::Upper)?;
             let options = RangeOptions::parse(options)?;
-            options.reply(keyspace.members(key, ranks, 0..options.limit)?)
+            options.reply(keyspace.members(key, ranks, Order::Up, options.places.clone())?)
+        }
+        ("ZREVRANGEBYSCORE", [key, max, min, options @ ..]) => {
+            let ranks = bound(min, Edge::Lower)?..bound(max, Edge::Upper)?;
+            let options = RangeOptions::parse(options)?;
+            options.reply(keyspace.members(key, ranks, Order::Down, options.places.clone())?)
         }
         ("TIME", []) => time(),
         _ => return Err(refusal(command)),
@@ -155,6 +167,11 @@ pub(super) fn write(keyspace: &mut Keyspace<Writable<'_>>, command: &str, args: 
                 count.ok_or_else(|| Trouble::refused("ERR value is out of range, must be positive"))?;
             with_scores(keyspace.pop_members(key, count)?)
         }
+        ("PUBLISH", [channel, message]) => {
+            keyspace.say(channel, message);
+            // How many hear it is not known before it is committed.
+            Reply::Int(0)
+        }
         _ if WRITING.contains(&command) => return Err(wrong_count(command)),
         _ => return read(keyspace, command, args),
     }))
@@ -178,22 +195,24 @@ fn wrong_count(command: &str) -> Trouble {
 /// The options of the commands that answer a range of a sorted set.
 struct RangeOptions {
     with_scores: bool,
-    limit: usize,
+    /// Counted from the first that is within the range.
+    places: Range<usize>,
 }
 
 impl RangeOptions {
     fn parse(mut options: &[Arg]) -> Result<Self, Trouble> {
-        let mut parsed = Self { with_scores: false, limit: usize::MAX };
+        let mut parsed = Self { with_scores: false, places: ALL_PLACES };
         while let [option, rest @ ..] = options {
             options = match (option.to_ascii_uppercase().as_slice(), rest) {
                 (b"WITHSCORES", rest) => {
                     parsed.with_scores = true;
                     rest
                 }
-                // An offset would have to walk: there is none.
-                (b"LIMIT", [offset, limit, rest @ ..]) if offset == b"0" => {
-                    // A negative limit is none.
-                    parsed.limit = usize::try_from(integer(limit)?).unwrap_or(usize::MAX);
+                (b"LIMIT", [offset, limit, rest @ ..]) => {
+                    // A negative offset is beyond the last; a negative limit is none.
+                    let offset = usize::try_from(integer(offset)?).unwrap_or(usize::MAX);
+                    let limit = usize::try_from(integer(limit)?).unwrap_or(usize::MAX);
+                    parsed.places = offset..offset.saturating_add(limit);
                     rest
                 }
                 _ => return Err(Trouble::refused("ERR syntax error")),

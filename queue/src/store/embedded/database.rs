@@ -100,3 +100,8 @@ fn prepared(database: Database) -> Result<Database, redb::Error> {
     }
     Ok(database)
 }
+
+/// What an error of the database means for whoever called.
+pub(super) fn unavailable(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Unavailable(error.into().to_string())
+}

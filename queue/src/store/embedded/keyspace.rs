@@ -5,6 +5,7 @@
 //!
 //! Invariants: a key is of one kind; a hash or a sorted set keeps its length in its own row, and
 //! is gone when that is 0; every member of a sorted set has one row by name and one by score.
+//! Messages have no rows: they are handed out by whoever ends the transaction.
 //!
 //! | Row | Holds |
 //! |---|---|
@@ -48,6 +49,9 @@ impl Trouble {
     }
 }
 
+/// The name or the value of a row.
+type Guard<'a> = AccessGuard<'a, &'static [u8]>;
+
 type Outcome<T> = Result<T, Trouble>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +81,19 @@ pub(super) struct Keyspace<T> {
     rows: T,
     changed: bool,
     marked: bool,
+    said: Vec<Said>,
+}
+
+/// A message that is to be heard once the transaction is committed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Said {
+    pub(super) channel: Bytes,
+    pub(super) message: Bytes,
 }
 
 impl<T: Rows> Keyspace<T> {
     pub(super) fn over(rows: T) -> Self {
-        Self { rows, changed: false, marked: false }
+        Self { rows, changed: false, marked: false, said: Vec::new() }
     }
 
     /// Whether any row was written.
@@ -159,12 +171,13 @@ impl<T: Rows> Keyspace<T> {
         members.iter().map(score).collect()
     }
 
-    /// Members whose scores rank within `ranks`, lowest first and then by name, with their
-    /// scores; `places` counts from the first of them.
+    /// Members whose scores rank within `ranks`, in the set's order or against it, with their
+    /// scores; `places` counts from the first of them, and those before its start are walked over.
     pub(super) fn members(
         &self,
         key: &[u8],
         ranks: Range<u64>,
+        order: Order,
         places: Range<usize>,
     ) -> Outcome<Vec<(Bytes, f64)>> {
         if self.zset_len(key)? == 0 || ranks.is_empty() || places.is_empty() {
@@ -172,13 +185,25 @@ impl<T: Rows> Keyspace<T> {
         }
         let (from, to) = (order_row(key, ranks.start, b""), order_row(key, ranks.end, b""));
         let rows = self.rows.range(from.as_slice()..to.as_slice())?;
-        rows.skip(places.start)
-            .take(places.len())
-            .map(|row| {
-                let (place, score) = row?;
-                Ok((Bytes::copy_from_slice(&place.value()[from.len()..]), score_in(&score)))
-            })
-            .collect()
+        let member = |row: Result<(Guard<'_>, Guard<'_>), StorageError>| {
+            let (place, score) = row?;
+            Ok((Bytes::copy_from_slice(&place.value()[from.len()..]), score_in(&score)))
+        };
+        match order {
+            Order::Up => rows.skip(places.start).take(places.len()).map(member).collect(),
+            Order::Down => rows.rev().skip(places.start).take(places.len()).map(member).collect(),
+        }
+    }
+
+    /// The first `limit` keys, in order, that begin with `prefix` and are not before `from`.
+    pub(super) fn keys(&self, prefix: &[u8], from: &[u8], limit: usize) -> Outcome<Vec<Bytes>> {
+        let first = row(KEY, prefix).max(row(KEY, from));
+        let end = after(&row(KEY, prefix));
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows.range(first.as_slice()..end.as_slice())?;
+        rows.take(limit).map(|row| Ok(Bytes::copy_from_slice(&row?.0.value()[1..]))).collect()
     }
 
     /// The whole keyspace.
@@ -194,7 +219,7 @@ impl<T: Rows> Keyspace<T> {
                     Value::Hash(fields.map(|(field, value)| (field.into(), value.into())).collect())
                 }
                 Kind::Zset => {
-                    let members = self.members(key, ALL_RANKS, 0..usize::MAX)?.into_iter();
+                    let members = self.members(key, ALL_RANKS, Order::Up, ALL_PLACES)?.into_iter();
                     Value::Zset(
                         members.map(|(member, score)| (member.into(), score)).collect::<BTreeMap<_, _>>(),
                     )
@@ -205,7 +230,7 @@ impl<T: Rows> Keyspace<T> {
         Ok(dump)
     }
 
-    fn row_of(&self, key: &[u8], kind: Kind) -> Outcome<Option<AccessGuard<'_, &'static [u8]>>> {
+    fn row_of(&self, key: &[u8], kind: Kind) -> Outcome<Option<Guard<'_>>> {
         match self.rows.get(row(KEY, key).as_slice())? {
             Some(row) if Kind::of(row.value()) != kind => {
                 Err(Trouble::refused("WRONGTYPE Operation against a key holding the wrong kind of value"))
@@ -221,6 +246,17 @@ impl<T: Rows> Keyspace<T> {
 }
 
 impl Keyspace<Writable<'_>> {
+    /// Says something on a channel.
+    pub(super) fn say(&mut self, channel: &[u8], message: &[u8]) {
+        let [channel, message] = [channel, message].map(Bytes::copy_from_slice);
+        self.said.push(Said { channel, message });
+    }
+
+    /// What was said, in that order; it is not said again.
+    pub(super) fn take_said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
+    }
+
     /// Makes a key this string, whatever it was.
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Outcome<()> {
         if self.is_collection(key)? {
@@ -317,7 +353,7 @@ impl Keyspace<Writable<'_>> {
     /// Removes the first members of a sorted set and answers them.
     pub(super) fn pop_members(&mut self, key: &[u8], count: usize) -> Outcome<Vec<(Bytes, f64)>> {
         let len = self.zset_len(key)?;
-        let popped = self.members(key, ALL_RANKS, 0..count)?;
+        let popped = self.members(key, ALL_RANKS, Order::Up, 0..count)?;
         for (member, score) in &popped {
             self.take(&member_row(SCORE, key, member))?;
             self.take(&order_row(key, rank(*score), member))?;
@@ -341,17 +377,28 @@ impl Keyspace<Writable<'_>> {
         Ok(())
     }
 
-    fn put(&mut self, row: &[u8], value: &[u8]) -> Outcome<Option<AccessGuard<'_, &'static [u8]>>> {
+    fn put(&mut self, row: &[u8], value: &[u8]) -> Outcome<Option<Guard<'_>>> {
         self.changed = true;
         Ok(self.rows.insert(row, value)?)
     }
 
-    fn take(&mut self, row: &[u8]) -> Outcome<Option<AccessGuard<'_, &'static [u8]>>> {
+    fn take(&mut self, row: &[u8]) -> Outcome<Option<Guard<'_>>> {
         let old = self.rows.remove(row)?;
         self.changed |= old.is_some();
         Ok(old)
     }
 }
+
+/// Which members of a sorted set come first: those of the lowest score and then of the lowest
+/// name, or the last of these.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    Up,
+    Down,
+}
+
+/// Every member's place.
+pub(super) const ALL_PLACES: Range<usize> = 0..usize::MAX;
 
 /// Every score's rank.
 pub(super) const ALL_RANKS: Range<u64> = 0..u64::MAX;
@@ -396,11 +443,11 @@ fn after(prefix: &[u8]) -> Vec<u8> {
     after
 }
 
-fn bytes(row: &AccessGuard<'_, &'static [u8]>) -> Bytes {
+fn bytes(row: &Guard<'_>) -> Bytes {
     Bytes::copy_from_slice(row.value())
 }
 
-fn score_in(row: &AccessGuard<'_, &'static [u8]>) -> f64 {
+fn score_in(row: &Guard<'_>) -> f64 {
     f64::from_be_bytes(eight(row.value()))
 }
 

@@ -1,4 +1,4 @@
-//! Runs scripts that only read, off the writer, each on a snapshot of its own.
+//! Runs scripts that only read, and lists keys, off the writer, each time on a snapshot of its own.
 //!
 //! It owns the Lua states for that and keeps those it does not use for the next call.
 
@@ -9,10 +9,14 @@ use redb::{Database, ReadableDatabase};
 
 use super::{
     commands,
-    keyspace::{Keyspace, ROWS},
+    database::unavailable,
+    keyspace::{Keyspace, ROWS, Rows, Trouble},
     lua::Interpreter,
 };
-use crate::store::{Reply, Script, StoreError};
+use crate::store::{Reply, Scanned, Script, StoreError};
+
+/// How many keys are listed at once.
+const SCANNED: usize = 1000;
 
 /// The readers; as many read at once as ask.
 #[derive(Default)]
@@ -39,18 +43,33 @@ impl Readers {
     }
 }
 
+/// Some keys that begin with `prefix`, and the first of those that were not looked at.
+pub(super) fn scan(database: &Database, prefix: &[u8], from: &[u8]) -> Result<Scanned, StoreError> {
+    let keys = snapshot(database)?.keys(prefix, from, SCANNED).map_err(|error| match error {
+        Trouble::Refused(text) => StoreError::Broken(text),
+        Trouble::Storage(error) => unavailable(error),
+    })?;
+    let last = if keys.len() < SCANNED { None } else { keys.last() };
+    // Between a key and that with a zero behind it there is none.
+    let next = last.map(|last| [last, b"\0".as_slice()].concat().into());
+    Ok((keys, next))
+}
+
 fn read(
     database: &Database,
     interpreter: &Interpreter,
     script: Script,
     args: &[Bytes],
 ) -> Result<Reply, StoreError> {
-    let unavailable = |error: redb::Error| StoreError::Unavailable(error.to_string());
-    let transaction = database.begin_read().map_err(|error| unavailable(error.into()))?;
-    let rows = transaction.open_table(ROWS).map_err(|error| unavailable(error.into()))?;
-    let keyspace = Keyspace::over(rows);
+    let keyspace = snapshot(database)?;
     interpreter.serve(
         |command, args| commands::read(&keyspace, command, args),
         |interpreter| interpreter.run(script, args),
     )
+}
+
+fn snapshot(database: &Database) -> Result<Keyspace<impl Rows + use<>>, StoreError> {
+    let transaction = database.begin_read().map_err(unavailable)?;
+    let rows = transaction.open_table(ROWS).map_err(unavailable)?;
+    Ok(Keyspace::over(rows))
 }

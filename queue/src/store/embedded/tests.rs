@@ -17,9 +17,9 @@ use super::{
     dump::Value,
     keyspace::{Keyspace, ROWS},
     lua::Interpreter,
-    writer::{Job, Taker},
+    writer::{Call, Job, Taker, Which},
 };
-use crate::store::{Durability, Reply, Script, Store, StoreError};
+use crate::store::{Durability, Heard, Reply, Script, Store, StoreError, Subscription};
 
 const SOON: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(60);
@@ -100,6 +100,10 @@ fn an_error_names_the_script_and_the_command() {
             "test: ERR wrong number of arguments for 'get' command (test:1: in main chunk)",
         ),
         ("return redis.call('FLUSHALL')", "test: ERR the embedded store has no command FLUSHALL"),
+        ("return redis.call('KEYS', '*')", "test: ERR the embedded store has no command KEYS"),
+        ("return redis.call('SCAN', 0)", "test: ERR the embedded store has no command SCAN"),
+        ("return redis.call('ZCOUNT', 'z', 1, 2)", "test: ERR the embedded store has no command ZCOUNT"),
+        ("return redis.call('ZRANK', 'z', 'a')", "test: ERR the embedded store has no command ZRANK"),
         ("\nreturn nowhere", "test:2: script attempted to access nonexistent global variable 'nowhere'"),
         ("somewhere = 1", "write the global variable 'somewhere'"),
         ("string = nil", "write the global variable 'string'"),
@@ -136,6 +140,8 @@ fn a_reading_script_cannot_write() {
     assert_eq!(shown(&eval_reading(&database, "return redis.call('GET', 'a')")), "'1'");
     let refused = shown(&eval_reading(&database, "return redis.call('SET', 'a', 2)"));
     assert_eq!(refused, "! ERR Write commands are not allowed from read-only scripts: SET");
+    let refused = shown(&eval_reading(&database, "return redis.call('PUBLISH', 'a', 2)"));
+    assert_eq!(refused, "! ERR Write commands are not allowed from read-only scripts: PUBLISH");
 }
 
 #[test]
@@ -319,6 +325,8 @@ async fn a_store_that_failed_says_so_at_once_and_comes_back_with_what_it_held() 
     set_lease(&store, "4321").await;
     // Somebody who still reads keeps it from being opened again.
     let reader = store.handle.get().unwrap();
+    let mut listener = store.subscribe(Bytes::from_static(b"c"));
+    assert_eq!(heard(&mut listener).await, Heard::Gap);
     store.tell(Job::Reopen);
     let since = Instant::now();
     while store.check().await.is_ok() {
@@ -336,4 +344,137 @@ async fn a_store_that_failed_says_so_at_once_and_comes_back_with_what_it_held() 
     }
     assert_eq!(lease_in(&store), Some(Value::String(b"4321".to_vec())));
     set_lease(&store, "1").await;
+    assert_eq!(heard(&mut listener).await, Heard::Gap);
+}
+
+/// Runs a script's source as the store runs scripts.
+async fn run(store: &Embedded, source: &'static str, args: Vec<Bytes>) -> Result<Reply, StoreError> {
+    store.ask(|answer| Job::Run(Call { script: Which::Source(source), args, answer })).await
+}
+
+async fn heard(listener: &mut Subscription) -> Heard {
+    tokio::time::timeout(LONG, listener.next()).await.expect("something is heard")
+}
+
+async fn hears_nothing(listener: &mut Subscription) -> bool {
+    tokio::time::timeout(SOON, listener.next()).await.is_err()
+}
+
+fn message(text: &impl ToString) -> Heard {
+    Heard::Message(Bytes::from(text.to_string()))
+}
+
+#[tokio::test]
+async fn a_listener_hears_a_gap_and_then_what_is_said_on_its_channel() {
+    let store = Embedded::in_memory();
+    run(&store, "redis.call('PUBLISH', 'a', 'early')", vec![]).await.unwrap();
+    let mut listener = store.subscribe(Bytes::from_static(b"a"));
+    let mut other = store.subscribe(Bytes::from_static(b"a"));
+    // Whether anybody listens, a script is answered the same.
+    let source = "local c = redis.call
+        return { c('PUBLISH', 'a', 1), c('PUBLISH', 'b', 2), c('PUBLISH', 'a', '\\0\\255'), c('PUBLISH', 'a', '') }";
+    assert_eq!(shown(&run(&store, source, vec![]).await), "[0, 0, 0, 0]");
+    for listener in [&mut listener, &mut other] {
+        assert_eq!(heard(listener).await, Heard::Gap);
+        assert_eq!(heard(listener).await, message(&1));
+        assert_eq!(heard(listener).await, Heard::Message(Bytes::from_static(b"\0\xff")));
+        assert_eq!(heard(listener).await, message(&""));
+        assert!(hears_nothing(listener).await);
+    }
+}
+
+#[tokio::test]
+async fn what_a_failing_script_said_is_heard() {
+    let store = Embedded::in_memory();
+    let mut listener = store.subscribe(Bytes::from_static(b"a"));
+    let source = "redis.call('PUBLISH', 'a', 1); error('late')";
+    assert!(matches!(run(&store, source, vec![]).await, Err(StoreError::Broken(_))));
+    run(&store, "redis.call('PUBLISH', 'a', 2)", vec![]).await.unwrap();
+    assert_eq!(heard(&mut listener).await, Heard::Gap);
+    assert_eq!(heard(&mut listener).await, message(&1));
+    assert_eq!(heard(&mut listener).await, message(&2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_heard_of_can_be_read() {
+    let directory = TempDir::new().unwrap();
+    let store = Arc::new(Embedded::open(directory.path()).unwrap());
+    let mut listener = store.subscribe(Bytes::from_static(b"a"));
+    let speaking = Arc::clone(&store);
+    let speaker = tokio::spawn(async move {
+        let source = "redis.call('SET', 'n', ARGV[1]); redis.call('PUBLISH', 'a', ARGV[1])";
+        for number in 1..=200 {
+            run(&speaking, source, vec![Bytes::from(number.to_string())]).await.unwrap();
+        }
+    });
+    assert_eq!(heard(&mut listener).await, Heard::Gap);
+    for number in 1..=200_u32 {
+        assert_eq!(heard(&mut listener).await, message(&number));
+        let Some(Value::String(there)) = store.dump().remove(b"n".as_slice()) else { panic!("not there") };
+        assert!(String::from_utf8(there).unwrap().parse::<u32>().unwrap() >= number);
+    }
+    speaker.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_that_is_too_slow_hears_a_gap_and_then_the_latest() {
+    let store = Embedded::in_memory();
+    let mut listener = store.subscribe(Bytes::from_static(b"a"));
+    assert_eq!(heard(&mut listener).await, Heard::Gap);
+    run(&store, "for n = 1, 5000 do redis.call('PUBLISH', 'a', n) end", vec![]).await.unwrap();
+    assert_eq!(heard(&mut listener).await, Heard::Gap);
+    let Heard::Message(first) = heard(&mut listener).await else { panic!("two gaps") };
+    let first: u32 = String::from_utf8(first.to_vec()).unwrap().parse().unwrap();
+    assert!(first > 1);
+    for number in first + 1..=5000 {
+        assert_eq!(heard(&mut listener).await, message(&number));
+    }
+    assert!(hears_nothing(&mut listener).await);
+}
+
+#[tokio::test]
+async fn a_channel_is_forgotten_with_its_last_listener() {
+    let store = Embedded::in_memory();
+    let [a, b, c] = [b"x", b"x", b"y"].map(|channel| store.subscribe(Bytes::from_static(channel)));
+    assert_eq!(store.channels.len(), 2);
+    drop((a, c));
+    assert_eq!(store.channels.len(), 1);
+    drop(b);
+    assert_eq!(store.channels.len(), 0);
+    run(&store, "redis.call('PUBLISH', 'x', 1)", vec![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_are_listed_by_prefix() {
+    let store = Embedded::in_memory();
+    let source = "for n = 1, 2000 do redis.call('SET', 'a:' .. n, n) end
+        redis.call('HSET', 'a;', 'f', 1); redis.call('SET', 'a', 1); redis.call('SET', '\\255\\255x', 1)";
+    run(&store, source, vec![]).await.unwrap();
+    for (prefix, pages, count) in [
+        ("a:".as_bytes(), vec![1000, 1000, 0], 2000),
+        (b"a:1", vec![1000, 111], 1111),
+        (b"a", vec![1000, 1000, 2], 2002),
+        (b"a;", vec![1], 1),
+        (b"b", vec![0], 0),
+        (b"\xff\xff", vec![1], 1),
+        (b"", vec![1000, 1000, 3], 2003),
+    ] {
+        let (mut sizes, mut all, mut cursor) = (Vec::new(), Vec::new(), None);
+        loop {
+            let (keys, next) = store.scan(Bytes::from_static(prefix), cursor).await.unwrap();
+            sizes.push(keys.len());
+            all.extend(keys);
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sizes, pages, "{}", prefix.escape_ascii());
+        assert!(all.iter().all(|key| key.starts_with(prefix)));
+        assert!(all.is_sorted_by(|a, b| a < b));
+        assert_eq!(all.len(), count);
+    }
+    // A cursor that is none of ours does no harm.
+    let strange = store.scan(Bytes::from_static(b"a"), Some(Bytes::from_static(b"zz"))).await.unwrap();
+    assert_eq!(strange, (vec![], None));
 }

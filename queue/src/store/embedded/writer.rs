@@ -3,8 +3,9 @@
 //!
 //! It owns the order of calls and the life of the database. It does not know what scripts do.
 //!
-//! Invariants: no call that wrote is answered before its transaction is durable; when anything
-//! fails, none of a batch's calls is answered as done.
+//! Invariants: no call that wrote is answered before its transaction is durable, and nothing that
+//! it said is heard before; when anything fails, none of a batch's calls is answered as done, and
+//! those who listen hear a gap once the database is there again.
 
 use std::{
     sync::{
@@ -19,9 +20,10 @@ use redb::{Database, Durability};
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    channels::Channels,
     commands,
-    database::Handle,
-    keyspace::{Keyspace, ROWS, Trouble, Writable},
+    database::{Handle, unavailable},
+    keyspace::{Keyspace, ROWS, Said, Trouble, Writable},
     lua::Interpreter,
 };
 use crate::store::{Reply, Script, StoreError};
@@ -45,9 +47,18 @@ pub(super) enum Job {
 
 /// A script that is to be run.
 pub(super) struct Call {
-    pub(super) script: Script,
+    pub(super) script: Which,
     pub(super) args: Vec<Bytes>,
     pub(super) answer: oneshot::Sender<Result<Reply, StoreError>>,
+}
+
+/// Which script a call runs.
+pub(super) enum Which {
+    /// One of the queue's.
+    Script(Script),
+    /// A test's.
+    #[cfg(test)]
+    Source(&'static str),
 }
 
 /// Somebody who takes a marker from the first of these keys that holds one.
@@ -62,6 +73,7 @@ pub(super) struct Writer {
     pub(super) jobs: Receiver<Job>,
     /// Told each time that a marker was set where there was none.
     pub(super) marked: watch::Sender<()>,
+    pub(super) channels: Arc<Channels>,
     /// Whether the last that was heard of the database is that it failed.
     pub(super) failing: bool,
 }
@@ -128,7 +140,8 @@ impl Writer {
         calls: Vec<Call>,
     ) -> Result<(), StoreError> {
         match transact(database, interpreter, &calls) {
-            Ok(Done { answers, changed, marked }) => {
+            Ok(Done { answers, changed, marked, said }) => {
+                self.channels.say(said);
                 for (call, answer) in calls.into_iter().zip(answers) {
                     send(call.answer, answer);
                 }
@@ -161,7 +174,8 @@ impl Writer {
         let mut pause = FIRST_PAUSE;
         while self.refuse_for(pause, error) {
             match self.handle.reopen() {
-                Ok(()) => return,
+                // It may hold what was written when it failed, and then nobody heard of that.
+                Ok(()) => return self.channels.say_gap(),
                 Err(reason) => tracing::warn!(reason, "cannot open the embedded store again"),
             }
             pause = LAST_PAUSE.min(pause * 2);
@@ -188,6 +202,7 @@ struct Done {
     answers: Vec<Result<Reply, StoreError>>,
     changed: bool,
     marked: bool,
+    said: Vec<Said>,
 }
 
 /// Runs calls in one transaction, which is durable on return.
@@ -197,22 +212,31 @@ fn transact(database: &Database, interpreter: &Interpreter, calls: &[Call]) -> R
     let answers = interpreter.serve(
         |command, args| commands::write(&mut keyspace, command, args),
         |interpreter| {
-            // A script that fails keeps what it wrote, as in Redis; a store that fails ends all.
-            let answer = |call: &Call| match interpreter.run(call.script, &call.args) {
+            // A script that fails keeps what it wrote and said, as in Redis; a store that fails
+            // ends all.
+            let answer = |call: &Call| match run(interpreter, call) {
                 Err(error @ StoreError::Unavailable(_)) => Err(error),
                 answer => Ok(answer),
             };
             calls.iter().map(answer).collect::<Result<Vec<_>, _>>()
         },
     )?;
-    let (changed, marked) = (keyspace.changed(), keyspace.marked());
+    let (changed, marked, said) = (keyspace.changed(), keyspace.marked(), keyspace.take_said());
     drop(keyspace);
     if changed {
         transaction.commit().map_err(unavailable)?;
     } else {
         transaction.abort().map_err(unavailable)?;
     }
-    Ok(Done { answers, changed, marked })
+    Ok(Done { answers, changed, marked, said })
+}
+
+fn run(interpreter: &Interpreter, call: &Call) -> Result<Reply, StoreError> {
+    match call.script {
+        Which::Script(script) => interpreter.run(script, &call.args),
+        #[cfg(test)]
+        Which::Source(source) => interpreter.eval(source, &call.args),
+    }
 }
 
 /// Takes a marker for each who still waits for one, and leaves in `takers` those that an error
@@ -254,10 +278,6 @@ fn take_marker(keyspace: &mut Keyspace<Writable<'_>>, keys: &[Bytes]) -> Result<
         }
     }
     Ok(false)
-}
-
-fn unavailable(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Unavailable(error.into().to_string())
 }
 
 fn send<T>(to: oneshot::Sender<T>, answer: T) {
