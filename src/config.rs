@@ -5,7 +5,6 @@ use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -200,6 +199,8 @@ fn read_file(named: Option<&Path>) -> Result<ServerArgs> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn file(text: &str) -> tempfile::NamedTempFile {

@@ -341,7 +341,7 @@ struct UsageView {
 
 impl From<Task> for TaskView {
     fn from(task: Task) -> Self {
-        let last_error = task.last_error().cloned().map(Into::into);
+        let last_error = task.last_error().map(Into::into);
         let Task { definition, progression, state, history } = task;
         let mut history: Vec<_> = history.into_iter().map(EventView::from).collect();
         history.extend(EventView::end(&state, &history));

@@ -25,7 +25,7 @@ use std::{
 use bytes::Bytes;
 use sentinel_queue::{
     Queue,
-    lease::{Instance, Served},
+    lease::{Instance, Order, Served},
     steer::Retention,
     sweeper::sweep_for_ever,
 };
@@ -111,6 +111,12 @@ impl Worker {
         self.shared.instance.as_str()
     }
 
+    /// Tells at any time how many attempts hold a lease.
+    pub fn busy(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.leases.count()
+    }
+
     /// Works until `shutdown` ends, then drains: running attempts may finish within the grace
     /// period, the rest is given back unharmed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
@@ -122,9 +128,11 @@ impl Worker {
             "worker started"
         );
         let beating = tokio::spawn(heartbeat::beat(Arc::clone(shared)));
+        let obeying = tokio::spawn(obey(Arc::clone(shared)));
         let sweeping = tokio::spawn(sweep_for_ever(shared.queue.clone(), shared.config.retention));
         Turns::new(Arc::clone(shared)).run(shutdown).await;
         beating.abort();
+        obeying.abort();
         sweeping.abort();
         tracing::info!(worker = shared.instance.as_str(), "worker stopped");
         self.guests.shutdown_background();
@@ -198,6 +206,16 @@ struct JobSummary<'a> {
 struct LimitsSummary {
     timeout_ms: u128,
     memory_bytes: usize,
+}
+
+/// Does what the store tells this worker, until it is dropped.
+async fn obey(shared: Arc<Shared>) {
+    let mut orders = shared.queue.orders(&shared.instance);
+    loop {
+        let Order::Cancel(id, token) = orders.next().await;
+        tracing::info!(task = %id, "cancelled: its guest is stopped");
+        shared.leases.cancel(id, &token);
+    }
 }
 
 fn guests_runtime() -> std::io::Result<Runtime> {

@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use crate::{
     names::{ConcurrencyKey, Millis, Namespace, QueueName, TaskId},
-    queue::{Queue, exactly, groups, queue_key, stand, stored, text},
+    queue::{PREFIX, Queue, exactly, groups, queue_key, stand, stored, text},
     record,
     state::ErrorKind,
-    store::{Reply, Script, StoreError},
+    store::{Heard, Reply, Script, StoreError, Subscription},
     task::{AttemptReport, Definition, MAX_LOST, Policy, Progress, Progression, TaskError},
 };
 
@@ -38,6 +38,38 @@ impl Instance {
     /// Its name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What the store tells one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A task was cancelled: this claim of it is void.
+    Cancel(TaskId, Token),
+}
+
+impl Order {
+    fn parse(message: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(message).ok()?;
+        let (id, token) = text.strip_prefix("cancel ")?.split_once(' ')?;
+        Some(Self::Cancel(id.parse().ok()?, Token(token.to_owned())))
+    }
+}
+
+/// What the store tells one worker, as it comes. A hint: who misses an order learns with the next
+/// renewal that the lease is lost.
+pub struct Orders(Subscription);
+
+impl Orders {
+    /// The next order. Never ends.
+    pub async fn next(&mut self) -> Order {
+        loop {
+            if let Heard::Message(message) = self.0.next().await
+                && let Some(order) = Order::parse(&message)
+            {
+                return order;
+            }
+        }
     }
 }
 
@@ -255,6 +287,11 @@ impl Queue {
         })
     }
 
+    /// What the store tells a worker from now on.
+    pub fn orders(&self, instance: &Instance) -> Orders {
+        Orders(self.subscribe(Bytes::from(format!("{PREFIX}to:{}", instance.0))))
+    }
+
     /// Prolongs leases, and is the worker's sign of life. Not sent again from here.
     pub async fn renew(
         &self,
@@ -313,7 +350,7 @@ impl Queue {
     /// whoever cannot use it calls [`Queue::wake`].
     pub async fn wait(&self, queues: &[Bytes], timeout: Duration) -> Result<bool, StoreError> {
         let marker = |name: &[u8]| {
-            let mut key = Vec::from(crate::queue::PREFIX);
+            let mut key = Vec::from(PREFIX);
             key.extend_from_slice(b"wake");
             if !name.is_empty() {
                 key.push(b':');

@@ -274,10 +274,16 @@ impl Task {
         }
     }
 
-    /// How the last attempt failed that was followed by another.
-    pub fn last_error(&self) -> Option<&TaskError> {
+    /// What kept the task from ending so far: how its last attempt failed that was followed by
+    /// another, or that no worker has its job.
+    pub fn last_error(&self) -> Option<TaskError> {
+        if self.progression.last_kind == Some(ErrorKind::UnknownJob) {
+            let message = "no worker that came upon it had its job".into();
+            let report = ErrorReport { message, ..ErrorReport::default() };
+            return Some(TaskError { kind: ErrorKind::UnknownJob, report });
+        }
         self.history.iter().rev().find_map(|event| match event {
-            Event::Attempt { error, .. } => error.as_ref(),
+            Event::Attempt { error, .. } => error.clone(),
             _ => None,
         })
     }

@@ -174,16 +174,6 @@ async fn case_8_a_body_that_is_not_declared_as_json_is_415() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_not_ignored_in_silence() {
-    let client = Client::new();
-    let sent = request(Method::POST, "/submit-task")
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("Idempotency-Key", "k");
-    let answer = client.send(sent.body(Body::from(r#"{"payload":{"job":"a"}}"#)).unwrap()).await;
-    assert_eq!(answer.pointers(), ["Idempotency-Key"]);
-}
-
-#[tokio::test]
 async fn case_10_a_job_that_no_worker_has_is_refused_once_workers_have_told_theirs() {
     let client = Client::new();
     client.submit(r#"{"payload":{"job":"exampel-task"}}"#).await;

@@ -80,6 +80,15 @@ impl Client {
         self.send(request.body(body.into()).unwrap()).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &str) -> Answer {
+        let request = request(Method::PUT, path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(body.to_owned().into()).unwrap()).await
+    }
+
+    pub(crate) async fn task(&self, id: &str) -> Value {
+        self.get(&format!("/v1/tasks/{id}")).await.json()
+    }
+
     pub(crate) async fn submit(&self, body: &str) -> String {
         let answer = self.post("/submit-task", body.to_owned()).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
@@ -97,15 +106,8 @@ impl Client {
     /// Claims one task and settles it.
     pub(crate) async fn run(&self, verdict: Verdict) {
         let task = self.claim().await;
-        let settlement = Settlement {
-            id: task.definition.id,
-            token: task.token.clone(),
-            namespace: task.definition.namespace.clone(),
-            attempt: task.progression.attempt(),
-            verdict,
-            report: AttemptReport::default(),
-            log: Bytes::new(),
-        };
+        let log = Bytes::from_static(b"a line\n");
+        let settlement = Settlement::of(&task, verdict, AttemptReport::default(), log);
         let turn = Turn { number: 1, settlements: vec![settlement], wanted: 0 };
         let instance = Instance::random("test");
         let answer = self.queue.settle_and_claim(&instance, &Served::All, &turn).await.unwrap();

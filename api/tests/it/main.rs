@@ -3,5 +3,6 @@
 mod bad_input;
 mod client;
 mod document;
+mod life;
 mod reading;
 mod wire;

@@ -84,7 +84,9 @@ async fn a_queue_is_paused_and_resumed() {
     let client = Client::new();
     client.submit(r#"{"payload":{"job":"a"},"queue":"q"}"#).await;
     let paused = client.post("/v1/queues/q/pause", "").await.json();
-    assert_eq!(paused, json!({"name": "q", "paused": true, "depth": 1}));
+    let expected =
+        json!({"name": "q", "paused": true, "depth": 1, "parked": 0, "per_key": 1, "defaults": {}});
+    assert_eq!(paused, expected);
     assert_eq!(client.get("/v1/queues/q").await.json(), paused);
     let list = client.get("/v1/queues").await.json();
     assert_eq!(list, json!({"queues": [paused], "next_cursor": null}));

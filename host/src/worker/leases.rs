@@ -83,6 +83,13 @@ impl Leases {
         }
     }
 
+    /// Stops the guest of a claim whose task was cancelled.
+    pub(super) fn cancel(&self, id: TaskId, token: &Token) {
+        if let Some(lease) = self.lock().get(&id).filter(|lease| lease.token == *token) {
+            lease.interrupt.raise(Reason::Cancelled);
+        }
+    }
+
     /// Stops all guests whose leases were last made longer `age` ago or earlier; says how many.
     pub(super) fn stop_older_than(&self, age: Duration) -> usize {
         let leases = self.lock();

@@ -5,9 +5,10 @@ mod rig;
 use std::time::{Duration, Instant};
 
 use sentinel_queue::{
-    ErrorKind, Namespace, Policy, QueueName, Status,
+    ErrorKind, Namespace, Policy, QueueName, QueueSettings, Status,
     lease::Served,
     retry::{Backoff, BackoffKind},
+    steer::Steered,
     task::{Task, TaskState},
 };
 
@@ -50,7 +51,7 @@ async fn a_thousand_tasks_run_in_exact_order(home: Home) {
     for number in 0..1000_i64 {
         let priority = number * 7919 % 41 - 20;
         let mut new = task(r#"{"job":"hostile","do":"ok"}"#);
-        new.priority = sentinel_queue::Priority::new(priority).unwrap();
+        new.spec.priority = sentinel_queue::Priority::new(priority).unwrap();
         expected.push((-priority, number, rig.submit(new).await));
     }
     expected.sort_unstable_by_key(|(priority, number, _)| (*priority, *number));
@@ -89,7 +90,7 @@ async fn hostile_jobs_end_by_name_while_their_neighbours_finish() {
         (r#""do":"permanent""#, ErrorKind::Permanent, None),
     ] {
         let mut new = task(&format!(r#"{{"job":"hostile",{act}}}"#));
-        new.policy = once(second);
+        new.spec.policy = once(second);
         hostile.push((rig.submit(new).await, kind, detail));
     }
     let mut neighbours = Vec::new();
@@ -117,7 +118,7 @@ async fn a_failing_task_is_tried_as_often_as_it_may_be() {
     let rig = Rig::start(Home::Embedded, 2);
     let mut new = task(r#"{"job":"hostile","do":"retryable"}"#);
     let quick = Backoff { kind: BackoffKind::Fixed, base: Duration::from_millis(20), ..Backoff::default() };
-    new.policy = Policy { max_attempts: Some(3), backoff: Some(quick), timeout: None };
+    new.spec.policy = Policy { max_attempts: Some(3), backoff: Some(quick), timeout: None };
     let id = rig.submit(new).await;
     let ended = rig.ended(id).await;
     assert_eq!(error_of(&ended).0, ErrorKind::Retryable);
@@ -129,9 +130,9 @@ async fn a_failing_task_is_tried_as_often_as_it_may_be() {
 async fn a_job_that_nobody_has_waits_and_costs_no_attempt() {
     let rig = Rig::start(Home::Embedded, 2);
     let id = rig.submit(task(r#"{"job":"nobody-has-this"}"#)).await;
-    let waiting = rig.until(id, |task| task.progression.last_error.is_some()).await;
+    let waiting = rig.until(id, |task| task.progression.last_kind.is_some()).await;
     assert_eq!(waiting.state, TaskState::Scheduled);
-    assert_eq!(waiting.progression.last_error.unwrap().kind, ErrorKind::UnknownJob);
+    assert_eq!(waiting.last_error().unwrap().kind, ErrorKind::UnknownJob);
     assert_eq!(waiting.progression.ended, 0);
     rig.stop().await;
 }
@@ -183,7 +184,7 @@ async fn a_store_that_goes_away_convicts_nobody() {
     rig.queue.set_lease(Duration::from_secs(1)).await.unwrap();
     rig.work();
     let mut new = task(r#"{"job":"hostile","do":"sleep","ms":1500}"#);
-    new.policy = once(Duration::from_secs(20));
+    new.spec.policy = once(Duration::from_secs(20));
     let id = rig.submit(new).await;
     rig.until(id, |task| task.state.status() == Status::InProgress).await;
     rig.pause_store(Duration::from_millis(2500));
@@ -203,7 +204,7 @@ async fn a_task_that_a_worker_lost_and_claimed_again_is_renewed() {
     rig.queue.set_lease(lease).await.unwrap();
     rig.work();
     let mut new = task(r#"{"job":"hostile","do":"sleep","ms":3000}"#);
-    new.policy = once(Duration::from_secs(20));
+    new.spec.policy = once(Duration::from_secs(20));
     let id = rig.submit(new).await;
     rig.until(id, |task| task.state.status() == Status::InProgress).await;
     // As if the lease had ended: the task is ready again, and this worker is the only one there.
@@ -221,11 +222,11 @@ async fn a_task_that_a_worker_lost_and_claimed_again_is_renewed() {
 async fn a_worker_runs_only_what_waits_in_its_queues() {
     let mut rig = Rig::prepare(Home::Embedded, 2);
     let mine: QueueName = "mine".parse().unwrap();
-    rig.config.served = Served::Only(vec![(Namespace::default(), mine.clone())]);
+    rig.config.served = Served::Only(vec![(Namespace::default(), mine.clone(), 1)]);
     rig.work();
     let other = rig.submit(task(r#"{"job":"hostile","do":"ok"}"#)).await;
     let mut new = task(r#"{"job":"hostile","do":"ok"}"#);
-    new.queue = mine;
+    new.spec.queue = mine;
     let id = rig.submit(new).await;
     rig.ended(id).await;
     assert_eq!(rig.queue.get(other).await.unwrap().unwrap().state, TaskState::Queued);
@@ -247,4 +248,60 @@ async fn an_idle_worker_starts_a_task_at_once() {
         assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
         rig.stop().await;
     }
+}
+
+async fn a_running_task_that_is_cancelled_is_stopped_at_once(home: Home) {
+    let rig = Rig::start(home, 4);
+    // Whoever computes and whoever waits in the host.
+    for act in [r#""do":"loop""#, r#""do":"sleep-forever""#] {
+        let mut new = task(&format!(r#"{{"job":"hostile",{act}}}"#));
+        new.spec.policy = once(Duration::from_secs(60));
+        let id = rig.submit(new).await;
+        rig.until(id, |task| task.state.status() == Status::InProgress).await;
+        assert_eq!(rig.queue.cancel(id).await.unwrap(), Steered::Done);
+        let since = Instant::now();
+        let cancelled = rig.queue.get(id).await.unwrap().unwrap();
+        assert_eq!(cancelled.state.status(), Status::Cancelled);
+        while rig.busy() > 0 {
+            assert!(since.elapsed() < MARGIN, "its guest still runs");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Nothing is told of it afterwards.
+        let after = rig.queue.get(id).await.unwrap().unwrap();
+        assert_eq!(after, cancelled);
+    }
+    let next = rig.submit(task(r#"{"job":"hostile","do":"ok"}"#)).await;
+    assert_eq!(rig.ended(next).await.state.status(), Status::Completed);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_task_that_is_cancelled_is_stopped_at_once_on_redis() {
+    a_running_task_that_is_cancelled_is_stopped_at_once(Home::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_task_that_is_cancelled_is_stopped_at_once_embedded() {
+    a_running_task_that_is_cancelled_is_stopped_at_once(Home::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_task_leaves_out_its_job_says_and_then_its_queue() {
+    let mut rig = Rig::prepare(Home::Embedded, 2);
+    rig.manifest = Some("[retry]\nbackoff = { kind = \"fixed\", base = \"1ms\" }\nmax_attempts = 2".into());
+    let defaults = Policy { max_attempts: Some(9), timeout: Some(Duration::from_millis(300)), backoff: None };
+    let settings = QueueSettings { defaults, ..QueueSettings::default() };
+    let (ns, queue) = (Namespace::default(), QueueName::default());
+    assert!(rig.queue.set_queue(&ns, &queue, &settings).await.unwrap());
+    rig.work();
+    let by_job = rig.submit(task(r#"{"job":"hostile","do":"retryable"}"#)).await;
+    let mut own = task(r#"{"job":"hostile","do":"retryable"}"#);
+    own.spec.policy.max_attempts = Some(4);
+    let by_task = rig.submit(own).await;
+    let by_queue = rig.submit(task(r#"{"job":"hostile","do":"sleep-forever"}"#)).await;
+    assert_eq!(rig.ended(by_job).await.progression.failures, 1, "the second settled it");
+    assert_eq!(rig.ended(by_task).await.progression.failures, 3, "the fourth settled it");
+    let ended = rig.ended(by_queue).await;
+    assert_eq!(error_of(&ended), (ErrorKind::Timeout, Some("wall")));
+    rig.stop().await;
 }

@@ -140,7 +140,7 @@ on_both_homes! {
         assert!(worker.settle(&again[0], done()).await);
         let task = bench.get(id).await;
         assert_eq!(task.state.status(), Status::Completed);
-        assert_eq!(task.last_error(), Some(&failure(ErrorKind::Trap)));
+        assert_eq!(task.last_error(), Some(failure(ErrorKind::Trap)));
     }
 
     async fn a_failed_task_stays_with_its_error(bench: &Bench) {

@@ -9,9 +9,12 @@ use std::{
 use bytes::Bytes;
 use sentinel_host::worker::{Plugins, Worker, WorkerConfig};
 use sentinel_queue::{
-    Namespace, NewTask, Payload, Policy, Priority, Queue, QueueName, Status, Task, TaskId,
+    Namespace, NewTask, Payload, Queue, Spec, Status, Task, TaskId,
     lease::Served,
-    store::{Answer, Durability, Reply, Script, Store, embedded::Embedded, redis::Redis},
+    steer::Retention,
+    store::{
+        Answer, Durability, Reply, Scanned, Script, Store, Subscription, embedded::Embedded, redis::Redis,
+    },
 };
 use sentinel_testkit::RedisServer;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -29,8 +32,11 @@ pub(crate) enum Home {
 pub(crate) struct Rig {
     pub(crate) queue: Queue,
     pub(crate) config: WorkerConfig,
+    /// What stands beside the plugin.
+    pub(crate) manifest: Option<String>,
     seen: Arc<Mutex<Vec<TaskId>>>,
     server: Option<RedisServer>,
+    busy: Box<dyn Fn() -> usize + Send + Sync>,
     working: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -61,20 +67,38 @@ impl Rig {
             memory_bytes: 4 << 30,
             served: Served::All,
             grace: Duration::from_secs(10),
+            retention: Retention::default(),
         };
-        Self { queue: Queue::new(store), config, seen, server, working: None }
+        Self {
+            queue: Queue::new(store),
+            config,
+            manifest: None,
+            seen,
+            server,
+            working: None,
+            busy: Box::new(|| 0),
+        }
     }
 
     /// Starts the worker, which has the one job `hostile`.
     pub(crate) fn work(&mut self) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(built("hostile"), dir.path().join("hostile.wasm")).unwrap();
+        if let Some(manifest) = &self.manifest {
+            std::fs::write(dir.path().join("hostile.toml"), manifest).unwrap();
+        }
         let plugins = Plugins::load(&lab().engine, &[dir.path().to_owned()]);
         assert!(plugins.refused().is_empty());
         let worker = Worker::new(self.queue.clone(), plugins, self.config.clone()).unwrap();
+        self.busy = Box::new(worker.busy());
         let (stop, stopped) = oneshot::channel();
         let handle = tokio::spawn(worker.run(async move { drop(stopped.await) }));
         self.working = Some((stop, handle));
+    }
+
+    /// How many attempts the worker has under way.
+    pub(crate) fn busy(&self) -> usize {
+        (self.busy)()
     }
 
     /// Tells the worker to stop, and waits until it has.
@@ -140,15 +164,7 @@ impl Rig {
 
 pub(crate) fn task(payload: &str) -> NewTask {
     let (payload, job) = Payload::parse(Bytes::from(payload.to_owned())).unwrap();
-    NewTask {
-        id: TaskId::random(),
-        namespace: Namespace::default(),
-        queue: QueueName::default(),
-        priority: Priority::default(),
-        job,
-        payload,
-        policy: Policy::default(),
-    }
+    NewTask::new(Spec::new(job, payload))
 }
 
 /// Notes what is claimed, in order.
@@ -164,7 +180,7 @@ impl<S: Store> Store for Watched<S> {
             if script == Script::SettleClaim {
                 let tasks = reply.clone().into_array()?.remove(5).into_array()?;
                 let ids = tasks
-                    .chunks(3)
+                    .chunks(4)
                     .map(|task| task[0].clone().into_text().unwrap().parse::<TaskId>().unwrap());
                 self.seen.lock().unwrap().extend(ids);
             }
@@ -174,6 +190,14 @@ impl<S: Store> Store for Watched<S> {
 
     fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         self.store.take_marker(keys, timeout)
+    }
+
+    fn subscribe(&self, channel: Bytes) -> Subscription {
+        self.store.subscribe(channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        self.store.scan(prefix, cursor)
     }
 
     fn check(&self) -> Answer<'_, Durability> {

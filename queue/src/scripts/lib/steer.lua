@@ -37,7 +37,7 @@ local function cancel(id, request)
   finish(id, def, 'CANCELLED', 'cancelled', 'cancel ' .. request .. ' ' .. token, attempt, started, '')
   if run then
     leave(id, def.name, def.key)
-    redis.call('PUBLISH', KEYS[1] .. 'to:' .. instance_of(token), 'cancel ' .. id)
+    redis.call('PUBLISH', KEYS[1] .. 'to:' .. instance_of(token), 'cancel ' .. id .. ' ' .. token)
   end
   return 'ok', status
 end
