@@ -28,7 +28,7 @@ use crate::{
     App,
     problem::{Code, Problem},
     segment::Segment,
-    server::Closing,
+    server::{Closing, closes},
     tasks,
     watch::Watcher,
     wire::{TaskBrief, TaskView},
@@ -235,13 +235,6 @@ fn event(name: &str, data: &impl serde::Serialize) -> Event {
     // Outside of strings, where it is escaped, a carriage return is a space; events have none.
     let json = serde_json::to_string(data).unwrap_or_default().replace('\r', " ");
     Event::default().event(name).data(json)
-}
-
-async fn closes(closing: Option<&Closing>) {
-    match closing {
-        Some(closing) => closing.closed().await,
-        None => std::future::pending().await,
-    }
 }
 
 fn stream_of(stream: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {

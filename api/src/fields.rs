@@ -186,8 +186,7 @@ pub(crate) fn operation(
         }
     });
     let dry_run = fields.take("dry_run", |raw| json(raw, "must be true or false")).unwrap_or(false);
-    const KNOWN: &[&str] = &["status", "queue", "job", "tag", "since", "until"];
-    let filter = fields.take_object("filter", KNOWN, |fields| Filter {
+    let filter = fields.take_object("filter", FILTER, |fields| Filter {
         namespace: namespace.clone(),
         statuses: fields.take("status", |raw| status_for(raw, kind)).into_iter().collect(),
         queue: fields.take("queue", queue),
@@ -242,6 +241,7 @@ const TASK: &[&str] = &[
     "after_policy",
 ];
 const POLICY: &[&str] = &["timeout", "max_attempts", "backoff"];
+const FILTER: &[&str] = &["status", "queue", "job", "tag", "since", "until"];
 const BACKOFF: &[&str] = &["kind", "base", "max", "jitter"];
 
 impl<'a> Fields<'a> {

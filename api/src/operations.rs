@@ -63,11 +63,9 @@ pub(crate) async fn get(
 }
 
 async fn find(app: &App, id: String) -> Result<OperationView, Problem> {
-    match app.queue.operation(&id).await? {
-        Some(operation) => Ok(OperationView::of(id, &operation)),
-        None => {
-            let shown: String = id.chars().take(64).collect();
-            Err(Problem::of(Code::UnknownOperation, format!("no operation has the id {shown:?}")))
-        }
-    }
+    let operation = app.queue.operation(&id).await?.ok_or_else(|| {
+        let shown: String = id.chars().take(64).collect();
+        Problem::of(Code::UnknownOperation, format!("no operation has the id {shown:?}"))
+    })?;
+    Ok(OperationView::of(id, &operation))
 }

@@ -32,12 +32,14 @@ impl Closing {
     pub(crate) fn is_closing(&self) -> bool {
         *self.0.borrow()
     }
+}
 
-    /// Ends when the server closes.
-    pub(crate) async fn closed(&self) {
-        let mut closing = self.0.clone();
+/// Ends when the server closes; never if there is none.
+pub(crate) async fn closes(closing: Option<&Closing>) {
+    match closing {
         // An error says that the server has gone.
-        drop(closing.wait_for(|closing| *closing).await);
+        Some(Closing(closing)) => drop(closing.clone().wait_for(|closing| *closing).await),
+        None => std::future::pending().await,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     page::{self, Asked},
     problem::{Code, Problem},
     segment::Segment,
-    server::Closing,
+    server::{Closing, closes},
     wire::{Accepted, AcceptedBatch, Stats, TaskBrief, TaskList, TaskView},
 };
 
@@ -220,20 +220,14 @@ pub(crate) async fn get(
         notified.as_mut().enable();
         let task = find(&app, id).await?;
         let left = until.saturating_duration_since(Instant::now());
-        let closes = closing.as_ref().is_some_and(Closing::is_closing);
-        if task.state.status().is_final() || left.is_zero() || closes {
+        let is_closing = closing.as_ref().is_some_and(Closing::is_closing);
+        if task.state.status().is_final() || left.is_zero() || is_closing {
             return Ok(Json(task.into()));
         }
-        let closed = async {
-            match &closing {
-                Some(closing) => closing.closed().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = notified => {}
             () = tokio::time::sleep(LOOK.min(left)) => {}
-            () = closed => {}
+            () = closes(closing.as_ref()) => {}
         }
     }
 }

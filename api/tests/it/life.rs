@@ -231,7 +231,7 @@ async fn tasks_are_listed_by_what_they_have() {
 async fn bad_listings_are_refused() {
     let client = Client::new();
     client.submit(r#"{"payload":{"job":"a"}}"#).await;
-    let forged = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let forged = |text: &str| hex::encode(text);
     for (query, pointer) in [
         ("status=LOST".to_owned(), "status"),
         ("queue=a%20b".to_owned(), "queue"),

@@ -4,7 +4,7 @@
 --
 -- KEYS   the partition's prefix
 -- ARGV   clock, the request's own id, task ids
--- Reply  per task: ok, wrong (it has ended) or unknown; the status that it had
+-- Reply  per task: ok, wrong (it has ended) or unknown; the status that it has
 --
 -- Invariant: the attempt of a cancelled task commits nothing.
 -- use: clock record task ready limits finish place steer

@@ -42,6 +42,7 @@ pub(crate) use on_both_homes;
 
 pub(crate) struct Bench {
     pub(crate) queue: Queue,
+    store: Arc<dyn Store>,
     clock: Arc<AtomicU64>,
     _server: Option<RedisServer>,
 }
@@ -59,7 +60,12 @@ impl Bench {
 
     fn over(store: Arc<dyn Store>, server: Option<RedisServer>) -> Self {
         let clock = Arc::new(AtomicU64::new(START));
-        Self { queue: Queue::with_clock(store, Arc::clone(&clock)), clock, _server: server }
+        Self {
+            queue: Queue::with_clock(Arc::clone(&store), Arc::clone(&clock)),
+            store,
+            clock,
+            _server: server,
+        }
     }
 
     pub(crate) fn advance(&self, time: Duration) {
@@ -81,6 +87,21 @@ impl Bench {
             reaped.extend(self.queue.sweep().await.unwrap().reaped);
         }
         reaped
+    }
+
+    /// All keys that begin with a prefix (behind the partition's).
+    pub(crate) async fn scan(&self, prefix: &str) -> (Vec<String>, usize) {
+        let (mut keys, mut cursor, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let prefix = Bytes::from(format!("{{s0}}:{prefix}"));
+            let (page, next) = self.store.scan(prefix, cursor).await.unwrap();
+            keys.extend(page.iter().map(|key| String::from_utf8_lossy(key).into_owned()));
+            pages += 1;
+            if next.is_none() {
+                return (keys, pages);
+            }
+            cursor = next;
+        }
     }
 
     pub(crate) async fn status(&self, id: TaskId) -> Status {

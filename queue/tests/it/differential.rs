@@ -133,8 +133,8 @@ impl World {
                 self.stale.push(task);
             }
             Step::Sweep => drop(self.queue.sweep().await.unwrap()),
-            Step::Pause { queue, paused: true } => drop(self.queue.pause(&ns, &name(queue)).await.unwrap()),
-            Step::Pause { queue, paused: false } => drop(self.queue.resume(&ns, &name(queue)).await.unwrap()),
+            Step::Pause { queue, paused: true } => self.queue.pause(&ns, &name(queue)).await.unwrap(),
+            Step::Pause { queue, paused: false } => self.queue.resume(&ns, &name(queue)).await.unwrap(),
             Step::Wake { queue } => {
                 let marker = Bytes::from(format!("default:{}", name(queue)));
                 self.queue.wake(&[marker]).await.unwrap();

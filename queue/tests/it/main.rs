@@ -3,4 +3,7 @@
 mod bench;
 mod conformance;
 mod differential;
+mod keeping;
+mod life;
+mod limits;
 mod subscription;

@@ -11,7 +11,7 @@ local function ending(id)
 end
 
 -- Cancels a task that has not ended. Answers 'ok' or, if it has, 'wrong', and the status that it
--- had; nothing for an unknown task. `request` is made once for each request.
+-- has now; nothing for an unknown task. `request` is made once for each request.
 local function cancel(id, request)
   local def = definition(id)
   if not def then
@@ -19,27 +19,27 @@ local function cancel(id, request)
   end
   local status, by = ending(id)
   if status then
-    local again = string.sub(by, 1, #request + 8) == 'cancel ' .. request .. ' '
-    return again and 'ok' or 'wrong', status
+    local is_again = string.sub(by, 1, #request + 8) == 'cancel ' .. request .. ' '
+    return is_again and 'ok' or 'wrong', status
   end
   local s = state(id)
   local run = redis.call('HGET', KEYS[1] .. 'run', id)
   local attempt, token, started = s.ended, '', '0'
   if run then
     token, started = claim_of(run)
-    attempt, status = s.ended + 1, 'IN_PROGRESS'
+    attempt = s.ended + 1
     redis.call('ZREM', KEYS[1] .. 'l', id)
     redis.call('HDEL', KEYS[1] .. 'run', id)
     redis.call('HDEL', KEYS[1] .. 'prog', id)
   else
-    status = withdraw(id, def)
+    withdraw(id, def)
   end
   finish(id, def, 'CANCELLED', 'cancelled', 'cancel ' .. request .. ' ' .. token, attempt, started, '')
   if run then
     leave(id, def.name, def.key)
     redis.call('PUBLISH', KEYS[1] .. 'to:' .. instance_of(token), 'cancel ' .. id .. ' ' .. token)
   end
-  return 'ok', status
+  return 'ok', 'CANCELLED'
 end
 
 -- Gives a task that FAILED or was CANCELLED another life, with fresh budgets. Answers as `cancel`.
