@@ -8,10 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// The repository's top.
+/// The repository's top. Cargo says where this crate is when it runs it: what was true when it was
+/// built need not be, since clones may share a build directory.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| "xtask".into(), PathBuf::from);
+    here.parent().unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Where cargo puts what it builds.
