@@ -64,6 +64,8 @@ scripts! {
     Watch = "watch",
     /// One task, whole.
     Get = "get",
+    /// Some tasks, in brief.
+    Briefs = "briefs",
     /// What an attempt printed.
     Log = "log",
     /// Tasks, a slice at a time.
@@ -168,6 +170,7 @@ mod tests {
         let reading: Vec<_> = Script::ALL.iter().filter(|s| s.reads_only()).collect();
         let questions = [
             Script::Get,
+            Script::Briefs,
             Script::Log,
             Script::List,
             Script::Endings,
