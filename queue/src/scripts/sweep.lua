@@ -52,7 +52,7 @@ local function reap(id, def)
   end
   write_state(id, s)
   if word == 'failed' then
-    finish(id, def, 'FAILED', kind, token, s.ended, started, '')
+    finish(id, def, 'FAILED', kind, 'reap ' .. token, s.ended, started, '')
   else
     make_ready(id, def, s)
   end
