@@ -9,7 +9,7 @@ use sentinel_queue::{
     lease::Served,
     retry::{Backoff, BackoffKind},
     steer::Steered,
-    task::{AfterPolicy, Task, TaskState},
+    task::{AfterPolicy, Ended, Task, TaskState, When},
 };
 
 use self::rig::{Home, Rig, task};
@@ -246,6 +246,21 @@ async fn an_idle_worker_starts_a_task_at_once() {
             rig.ended(id).await;
         }
         assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        // One that is put off starts when it is due, not at the next look of somebody.
+        let mut late = Duration::ZERO;
+        for _ in 0..5 {
+            let mut new = task(r#"{"job":"hostile","do":"ok"}"#);
+            new.when = Some(When::After(Duration::from_millis(100)));
+            let ended = {
+                let id = rig.submit(new).await;
+                rig.ended(id).await
+            };
+            let TaskState::Completed { ended: Ended { started_at: Some(at), .. }, .. } = ended.state else {
+                panic!("{ended:?}");
+            };
+            late += Duration::from_millis(at.0 - ended.progression.due.unwrap().0);
+        }
+        assert!(late < Duration::from_millis(500), "{late:?} in five");
         rig.stop().await;
     }
 }
