@@ -332,6 +332,11 @@ impl Queue {
         self.store.check().await
     }
 
+    /// Writes something: a store that only reads, or cannot keep what it is given, refuses that.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.call_once(Script::Probe, vec![]).await.map(drop)
+    }
+
     /// Calls a script, and again while its outcome is unknown and patience lasts.
     pub(crate) async fn call(&self, script: Script, args: Vec<Bytes>) -> Result<Reply, StoreError> {
         let since = Instant::now();

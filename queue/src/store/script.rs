@@ -90,6 +90,8 @@ scripts! {
     Jobs = "jobs",
     /// Sets the length of leases, for the whole store.
     SetLease = "set_lease",
+    /// Writes something, to see whether that can be done.
+    Probe = "probe",
     /// Sets the markers of queues again.
     Wake = "wake",
 }
