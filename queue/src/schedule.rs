@@ -217,9 +217,9 @@ impl Queue {
         Ok((Millis(now.into_u64()?), found))
     }
 
-    /// Makes a schedule what is said here. It keeps its next tick, unless its timing is another
-    /// one; and its pause, unless `paused` says otherwise.
-    pub async fn put_schedule(&self, schedule: &Schedule, paused: Option<bool>) -> Result<(), StoreError> {
+    /// Makes a schedule what is said here; whether it was not there before. It keeps its next tick,
+    /// unless its timing is another one; and its pause, unless `paused` says otherwise.
+    pub async fn put_schedule(&self, schedule: &Schedule, paused: Option<bool>) -> Result<bool, StoreError> {
         let Schedule { name, timing, task, .. } = schedule;
         let (now, old) = self.schedule(&task.namespace, name).await?;
         let next = next_tick(timing, now, old.as_ref());
@@ -234,7 +234,8 @@ impl Queue {
             next,
             record::schedule_tail(schedule),
         ];
-        self.call(Script::SchedulePut, args).await.map(drop)
+        self.call(Script::SchedulePut, args).await?;
+        Ok(old.is_none())
     }
 
     /// Removes a schedule; `false` if there was none. Its tasks stay.
