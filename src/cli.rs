@@ -119,7 +119,7 @@ enum ScheduleCommand {
     /// Set a schedule; it is made if it is not there
     Set {
         #[command(flatten)]
-        set: schedule::SetArgs,
+        set: Box<schedule::SetArgs>,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -188,7 +188,7 @@ impl Cli {
             Command::Queue(QueueCommand::Resume { queue, client }) => queue::resume(&queue, &client.into()),
             Command::Schedule(ScheduleCommand::List(client)) => schedule::list(&client.into()),
             Command::Schedule(ScheduleCommand::Get { name, client }) => schedule::get(&name, &client.into()),
-            Command::Schedule(ScheduleCommand::Set { set, client }) => schedule::set(set, &client.into()),
+            Command::Schedule(ScheduleCommand::Set { set, client }) => schedule::set(*set, &client.into()),
             Command::Schedule(ScheduleCommand::Delete { name, client }) => {
                 schedule::delete(&name, &client.into())
             }
