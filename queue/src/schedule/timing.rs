@@ -312,6 +312,24 @@ mod tests {
     }
 
     #[test]
+    fn days_are_chosen_as_cron_does() {
+        let days = |cron: &str| -> Vec<String> {
+            let ticks = ticks(&format!("0 0 {cron}"), "UTC", "2026-01-31T12:00:00Z", 3);
+            ticks.iter().map(|tick| format!("{} {}", &tick[5..10], &tick[tick.len() - 3..])).collect()
+        };
+        assert_eq!(days("L * *"), ["02-28 Sat", "03-31 Tue", "04-30 Thu"]);
+        assert_eq!(days("LW * *"), ["02-27 Fri", "03-31 Tue", "04-30 Thu"]);
+        assert_eq!(days("15W * *"), ["02-16 Mon", "03-16 Mon", "04-15 Wed"]);
+        assert_eq!(days("* * 5#2"), ["02-13 Fri", "03-13 Fri", "04-10 Fri"]);
+        assert_eq!(days("* * FRIL"), ["02-27 Fri", "03-27 Fri", "04-24 Fri"]);
+        assert_eq!(days("* * SAT-SUN"), ["02-01 Sun", "02-07 Sat", "02-08 Sun"]);
+        assert_eq!(days("? MAR 7"), ["03-01 Sun", "03-08 Sun", "03-15 Sun"]);
+        // Either day is enough, unless the day of the week has a +.
+        assert_eq!(days("5 * MON"), ["02-02 Mon", "02-05 Thu", "02-09 Mon"]);
+        assert_eq!(days("13 * +FRI"), ["02-13 Fri", "03-13 Fri", "11-13 Fri"]);
+    }
+
+    #[test]
     fn the_leap_day_comes_every_fourth_year_but_in_2100() {
         assert_eq!(
             ticks("0 0 29 2 *", "Europe/Berlin", "2026-01-01T00:00:00Z", 2),
