@@ -63,7 +63,9 @@ async fn sweep(
     if swept.schedules_due {
         more |= scheduler.run(queue).await?.more;
     }
-    more |= queue.operate().await?;
+    if swept.operations {
+        more |= queue.operate().await?;
+    }
     if retained.elapsed() >= RETAIN_EVERY {
         let (removed, more_to_remove) = queue.retain(&Namespace::default(), retention).await?;
         if removed > 0 {

@@ -10,12 +10,6 @@
 
 local P = KEYS[1]
 local SLICE = 200
-local FORGET = 24 * 3600 * 1000
-
-for _, old in ipairs(redis.call('ZRANGEBYSCORE', P .. 'opsdone', '-inf', digits(now - FORGET), 'LIMIT', 0, SLICE)) do
-  redis.call('DEL', P .. 'op:' .. old)
-  redis.call('ZREM', P .. 'opsdone', old)
-end
 
 local id = redis.call('ZRANGE', P .. 'ops', 0, 0)[1]
 if not id then

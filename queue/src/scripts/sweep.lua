@@ -7,7 +7,7 @@
 -- ARGV   clock
 -- Reply  the time, when the next task is due (or ''), how many became ready because they were
 --        due, the reaped leases (id, token, and `ready` or `failed`), whether there is more to do,
---        whether schedules are due
+--        whether schedules are due, whether there are operations to carry on
 --
 -- Invariants: a task whose lease ended is ready again, or FAILED once it has lost as many leases
 -- as it may; a lease lies no further in the future than a clock that stepped back explains.
@@ -20,6 +20,7 @@ local MOST_LOST = 10
 local FORGET_WORKER = 3600 * 1000
 local FORGET_JOB = 24 * 3600 * 1000
 local FORGET_WAITER = 600 * 1000
+local FORGET_OPERATION = 24 * 3600 * 1000
 local lease = lease_length()
 local may_reap = beat(lease)
 
@@ -89,6 +90,9 @@ forget('w', now - FORGET_WORKER, function(instance)
 end)
 forget('j', now - FORGET_JOB, function() end)
 forget('waiters', now - FORGET_WAITER, function() end)
+forget('opsdone', now - FORGET_OPERATION, function(operation)
+  redis.call('DEL', P .. 'op:' .. operation)
+end)
 -- Idempotency keys that outlived their task.
 forget('iexp', now, function(key)
   redis.call('DEL', P .. 'i:' .. key)
@@ -97,4 +101,7 @@ end)
 local due = next_due()
 local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE
 local ticks = redis.call('ZRANGEBYSCORE', P .. 'ticks', '-inf', digits(now), 'LIMIT', 0, 1)
-return { digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0, #ticks }
+return {
+  digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0, #ticks,
+  redis.call('EXISTS', P .. 'ops'),
+}
