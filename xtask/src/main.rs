@@ -1,9 +1,10 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | plugins | compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
 #![forbid(unsafe_code)]
 
+mod chaos;
 mod compose;
 mod demo;
 mod guests;
@@ -20,6 +21,8 @@ usage: cargo xtask COMMAND
 
   demo          build everything, start `sentinel dev`, run real tasks, show results
   test          the whole gate: format, lints, all tests
+  chaos         a cluster under load whose processes are killed, stopped and cut off: nothing
+                accepted is lost, doubled or stuck; options: cargo xtask chaos --help
   plugins       build the bundled jobs into plugins/<name>.wasm
   compose-test  the containers: three workers, one killed, every task completes
 ";
@@ -39,6 +42,7 @@ fn run() -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["demo"] => demo::run(),
         ["test"] => test::run_gate(),
+        ["chaos", ref options @ ..] => chaos::run(&chaos::Options::parse(options)?),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),
         _ => bail!("no such command\n\n{USAGE}"),

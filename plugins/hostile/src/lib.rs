@@ -101,6 +101,9 @@ enum Act {
     RetryAfter { ms: u64 },
     /// Fails so.
     Permanent,
+    /// Fails so that it is tried again, until this attempt; from then on returns the attempt's
+    /// number.
+    OkFrom { attempt: u32 },
 
     /// Returns `[{"job": …, "status": …, "result": …}]` of the task's parents.
     Parents,
@@ -126,14 +129,14 @@ impl Guest for Hostile {
     fn run(task: Task) -> Result<String, Failure> {
         let act =
             serde_json::from_str(&task.payload).map_err(|error| Failure::Permanent(error.to_string()))?;
-        act_out(act, task.payload)
+        act_out(act, task)
     }
 }
 
-fn act_out(act: Act, payload: String) -> Result<String, Failure> {
+fn act_out(act: Act, task: Task) -> Result<String, Failure> {
     let result = match act {
         Act::Ok => json!("ok"),
-        Act::Echo => return Ok(payload),
+        Act::Echo => return Ok(task.payload),
 
         Act::Trap => process::abort(),
         Act::Panic { message } => panic!("{}", message.as_deref().unwrap_or("as asked")),
@@ -188,6 +191,10 @@ fn act_out(act: Act, payload: String) -> Result<String, Failure> {
         Act::Retryable => return Err(Failure::Retryable("as asked".into())),
         Act::RetryAfter { ms } => return Err(Failure::RetryAfter((ms, "as asked".into()))),
         Act::Permanent => return Err(Failure::Permanent("as asked".into())),
+        Act::OkFrom { attempt } if task.attempt < attempt => {
+            return Err(Failure::Retryable("as asked".into()));
+        }
+        Act::OkFrom { .. } => json!(task.attempt),
 
         Act::Parents => parents::all()
             .iter()

@@ -1,0 +1,320 @@
+//! A cluster under load and under faults: is anything that was accepted lost, doubled, stuck?
+//!
+//! Real processes of the built binary; clients that note what they were told; faults that follow
+//! from a seed. Then the faults end, the cluster drains, and the checker holds what the store has
+//! against what the clients were told.
+
+mod check;
+mod cluster;
+mod collect;
+mod faults;
+mod history;
+mod http;
+mod load;
+mod net;
+mod probe;
+mod proxy;
+mod recovery;
+mod report;
+mod task;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::{
+    check::{Rule, Violation},
+    cluster::Cluster,
+    faults::Injector,
+    history::History,
+    http::{Apis, Reply, Request},
+    load::Load,
+    probe::Features,
+    recovery::Losses,
+    report::Report,
+};
+use crate::{
+    guests, setup,
+    shell::{self, cargo, step},
+};
+
+/// What every store has unless it is told otherwise.
+const DEFAULT_LEASE: Duration = Duration::from_secs(10);
+
+/// With this one, many leases end within a short run.
+const SHORT_LEASE: Duration = Duration::from_secs(1);
+
+/// How long the cluster may take to end everything, besides some leases.
+const DRAIN: Duration = Duration::from_mins(1);
+
+const USAGE: &str = "\
+usage: cargo xtask chaos [--minutes N] [--seed S] [--keep] [--json FILE] [--default-lease] [--require-all]
+
+  --minutes N       how long faults go on (2)
+  --seed S          what happens, and when (another one each time)
+  --keep            keep the run's directory: history, logs, Redis's files
+  --json FILE       write the report to a file as well
+  --default-lease   leases of 10 s, as a store has them by default, instead of 1 s
+  --require-all     what the servers do not have is a failure, instead of being left out
+";
+
+/// What to do, and for how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) minutes: f64,
+    pub(crate) seed: u64,
+    /// Keep the run's directory; it is kept anyway if a rule was broken.
+    pub(crate) keep: bool,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) default_lease: bool,
+    pub(crate) require_all: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // Short enough to be typed.
+        let seed = fastrand::u64(1..1_000_000);
+        Self { minutes: 2.0, seed, keep: false, json: None, default_lease: false, require_all: false }
+    }
+}
+
+impl Options {
+    /// Of the command line.
+    pub(crate) fn parse(args: &[&str]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().with_context(|| format!("{arg} needs a value\n\n{USAGE}"));
+            match *arg {
+                "--minutes" => options.minutes = value()?.parse().context("--minutes")?,
+                "--seed" => options.seed = value()?.parse().context("--seed")?,
+                "--json" => options.json = Some(value()?.into()),
+                "--keep" => options.keep = true,
+                "--default-lease" => options.default_lease = true,
+                "--require-all" => options.require_all = true,
+                "--help" => bail!("{USAGE}"),
+                other => bail!("no such option: {other}\n\n{USAGE}"),
+            }
+        }
+        ensure!(options.minutes > 0.0 && options.minutes <= 24.0 * 60.0, "--minutes: from 0 to 1440");
+        Ok(options)
+    }
+
+    fn lease(&self) -> Duration {
+        if self.default_lease { DEFAULT_LEASE } else { SHORT_LEASE }
+    }
+
+    /// The command that does the same again.
+    fn replay(&self) -> String {
+        let Self { minutes, seed, .. } = self;
+        let lease = if self.default_lease { " --default-lease" } else { "" };
+        let all = if self.require_all { " --require-all" } else { "" };
+        format!("cargo xtask chaos --minutes {minutes} --seed {seed}{lease}{all}")
+    }
+}
+
+/// Builds, runs, checks, reports. A broken rule is an error.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    step("set up", || {
+        setup::guest_target()?;
+        setup::redis_server()
+    })?;
+    step("build", || {
+        guests::build()?;
+        shell::run(&mut cargo(&["build", "--locked", "--workspace"]))
+    })?;
+    let mut dir = tempfile::Builder::new().prefix("sentinel-chaos-").tempdir()?;
+    dir.disable_cleanup(true);
+    println!(
+        "── chaos with seed {} for {} minutes, in {}",
+        options.seed,
+        options.minutes,
+        dir.path().display()
+    );
+    let report = Run::start(options, dir.path())?.finish()?;
+    print!("{report}");
+    if let Some(file) = &options.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| file.display().to_string())?;
+    }
+    let kept = options.keep || report.is_bad();
+    dir.disable_cleanup(kept);
+    if kept {
+        println!("kept: {}", dir.path().display());
+    }
+    if report.is_bad() {
+        bail!("rules were broken: again with `{}`", options.replay());
+    }
+    Ok(())
+}
+
+/// A run, from the first process to the report.
+struct Run<'a> {
+    options: &'a Options,
+    dir: &'a Path,
+    cluster: Cluster,
+    apis: Apis,
+    history: Arc<History>,
+    features: Features,
+}
+
+impl<'a> Run<'a> {
+    fn start(options: &'a Options, dir: &'a Path) -> Result<Self> {
+        let history = Arc::new(History::create(&dir.join("history.jsonl"))?);
+        let cluster = Cluster::start(dir, options.lease())?;
+        let apis = Apis::new(cluster.api_ports.clone());
+        wait_until_ready(&apis)?;
+        let features = Features::probe(&apis, &history)?;
+        Ok(Self { options, dir, cluster, apis, history, features })
+    }
+
+    fn finish(mut self) -> Result<Report> {
+        let length = Duration::from_secs_f64(self.options.minutes * 60.0);
+        let plan = faults::plan(self.options.seed, length, self.options.lease());
+        let mut losses = Losses::new(&self.cluster.redis_url);
+        let load = Load::start(self.options.seed, &self.apis, &self.history, &self.features);
+        let mut injector = Injector::new(&mut self.cluster, &self.history, &mut losses);
+        let injected = injector.run(&plan);
+        self.history.fault("the faults are over");
+        let stopped = load.stop();
+        injected.and(stopped)?;
+        let (drained, drain) = drain(&mut injector, &self.apis, self.options.lease())?;
+        let faults = std::mem::take(&mut injector.counts);
+
+        let events = self.history.events();
+        let finals = collect::finals(&self.apis, &self.cluster, &events)?;
+        collect::write(self.dir, &finals)?;
+        let mut verdict = check::check(&events, &finals);
+        if drained && self.features.audit {
+            verdict.violations.extend(collect::audit(&self.cluster)?);
+        }
+        verdict.violations.extend(panics(&mut self.cluster)?);
+        let mut not_exercised = self.features.missing();
+        if self.options.require_all {
+            let missing =
+                not_exercised.iter().map(|name| Violation::of(Rule::Answer, format!("there is no {name}")));
+            verdict.violations.extend(missing);
+        }
+        if self.cluster.link.is_none() {
+            not_exercised.push("network namespaces (a silent proxy took their place)".into());
+        }
+        self.end_well(&mut verdict.violations)?;
+        Ok(Report {
+            seed: self.options.seed,
+            minutes: self.options.minutes,
+            lease_ms: u64::try_from(self.options.lease().as_millis())?,
+            faults,
+            recovery: losses.figures(&finals.tasks),
+            drain_ms: u64::try_from(drain.as_millis())?,
+            not_exercised,
+            tally: verdict.tally,
+            violations: verdict.violations,
+            events,
+            replay: self.options.replay(),
+        })
+    }
+
+    /// After all that, every server still ends as it should.
+    fn end_well(&mut self, violations: &mut Vec<Violation>) -> Result<()> {
+        let mut servers: Vec<_> = self.cluster.servers().collect();
+        for server in &servers {
+            server.signal(rustix::process::Signal::TERM)?;
+        }
+        let since = Instant::now();
+        while !servers.is_empty() && since.elapsed() < cluster::GRACE * 5 {
+            let mut left = Vec::new();
+            for server in servers {
+                match server.ended()? {
+                    None => left.push(server),
+                    Some(status) if status.success() => {}
+                    Some(status) => {
+                        let what = format!("{}: told to end at last, it ended with {status}", server.name);
+                        violations.push(Violation::of(Rule::Process, what));
+                    }
+                }
+            }
+            servers = left;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for server in servers {
+            let what = format!("{}: told to end at last, it did not", server.name);
+            violations.push(Violation::of(Rule::Process, what));
+        }
+        Ok(())
+    }
+}
+
+fn wait_until_ready(apis: &Apis) -> Result<()> {
+    let since = Instant::now();
+    let mut ready = 0;
+    while since.elapsed() < Duration::from_mins(1) {
+        ready = (0..apis.count())
+            .filter(|&api| {
+                let ready =
+                    matches!(apis.send(api, &Request::get("/readyz")), Reply::Answer { status: 200, .. });
+                let workers = apis.send(api, &Request::get("/v1/workers"));
+                let Reply::Answer { body, .. } = workers else { return false };
+                ready && body["workers"].as_array().is_some_and(|workers| workers.len() == cluster::WORKERS)
+            })
+            .count();
+        if ready == apis.count() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("{ready} APIs are ready and see all workers, after a minute")
+}
+
+/// Waits until nothing waits or runs any more; answers whether that came, and how long it took.
+fn drain(injector: &mut Injector<'_>, apis: &Apis, lease: Duration) -> Result<(bool, Duration)> {
+    let since = Instant::now();
+    while since.elapsed() < DRAIN + 6 * lease {
+        injector.look()?;
+        if let Reply::Answer { status: 200, body } = apis.send(0, &Request::get("/stats")) {
+            let counts = &body["status_counts"];
+            if ["QUEUED", "SCHEDULED", "BLOCKED", "IN_PROGRESS"].iter().all(|status| counts[status] == 0) {
+                return Ok((true, since.elapsed()));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok((false, since.elapsed()))
+}
+
+/// No process may have panicked, whether it went on or not.
+fn panics(cluster: &mut Cluster) -> Result<Vec<Violation>> {
+    let mut violations = Vec::new();
+    for process in cluster.servers() {
+        let log = std::fs::read(process.log())?;
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let panics = log.lines().filter(|line| line.contains("panicked at"));
+        violations.extend(
+            panics.map(|line| Violation::of(Rule::Process, format!("{} panicked: {line}", process.name))),
+        );
+    }
+    Ok(violations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_replayed_command_is_the_same_run() {
+        let args = ["--minutes", "0.5", "--seed", "7", "--default-lease", "--require-all"];
+        let options = Options::parse(&args).unwrap();
+        assert_eq!(options.replay(), format!("cargo xtask chaos {}", args.join(" ")));
+        assert_eq!(options.lease(), DEFAULT_LEASE);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for args in [&["--sed", "1"][..], &["--seed"], &["--seed", "x"], &["--minutes", "0"]] {
+            assert!(Options::parse(args).is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! How long it took until what was lost with a worker ran again, and until results landed again
+//! after Redis had been away.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{cluster::connect, history::now, task::Found};
+
+/// What was lost, and when the store was away.
+pub(crate) struct Losses {
+    redis_url: String,
+    lost: Vec<Lost>,
+    /// From when until when.
+    outages: Vec<(u64, u64)>,
+    redis_went: Option<u64>,
+    /// When Redis answered again.
+    returns: Vec<u64>,
+}
+
+/// A task whose worker was killed.
+#[derive(Debug)]
+struct Lost {
+    id: String,
+    at: u64,
+}
+
+impl Losses {
+    pub(crate) fn new(redis_url: &str) -> Self {
+        let redis_url = redis_url.to_owned();
+        Self { redis_url, lost: Vec::new(), outages: Vec::new(), redis_went: None, returns: Vec::new() }
+    }
+
+    /// Kills the worker with this process id, and takes note of what was lost with it. While Redis
+    /// is away that cannot be known.
+    pub(crate) fn kill(&mut self, pid: u32, kill: impl FnOnce() -> Result<()>) -> Result<()> {
+        let held = self.held_by(pid).unwrap_or_default();
+        kill()?;
+        let at = now();
+        let still = if held.is_empty() { BTreeMap::new() } else { self.claims().unwrap_or_default() };
+        // What it settled in its last moment is not lost.
+        let lost = held.into_iter().filter(|(id, claim)| still.get(id) == Some(claim));
+        self.lost.extend(lost.map(|(id, _)| Lost { id, at }));
+        Ok(())
+    }
+
+    pub(crate) fn redis_went(&mut self) {
+        self.redis_went = Some(now());
+    }
+
+    pub(crate) fn redis_came_back(&mut self) {
+        self.returns.push(now());
+        if let Some(went) = self.redis_went.take() {
+            self.outages.push((went, now()));
+        }
+    }
+
+    pub(crate) fn redis_paused(&mut self, ms: u64) {
+        self.outages.push((now(), now() + ms));
+    }
+
+    /// The claims of a worker: task, then what the store knows of its claim.
+    fn held_by(&self, pid: u32) -> Result<BTreeMap<String, String>> {
+        let mut connection = connect(&self.redis_url)?;
+        let instances: Vec<String> =
+            redis::cmd("ZRANGE").arg("{s0}:w").arg(0).arg(-1).arg("REV").query(&mut connection)?;
+        for instance in instances {
+            let info: Option<String> =
+                redis::cmd("GET").arg(format!("{{s0}}:w:{instance}")).query(&mut connection)?;
+            let info: serde_json::Value = serde_json::from_str(&info.unwrap_or_default()).unwrap_or_default();
+            if info["pid"] == pid {
+                let prefix = format!("{instance}-");
+                return Ok(self.claims()?.into_iter().filter(|(_, run)| run.starts_with(&prefix)).collect());
+            }
+        }
+        Ok(BTreeMap::new())
+    }
+
+    fn claims(&self) -> Result<BTreeMap<String, String>> {
+        Ok(redis::cmd("HGETALL").arg("{s0}:run").query(&mut connect(&self.redis_url)?)?)
+    }
+
+    /// What came of it, by the tasks as they are in the end.
+    pub(crate) fn figures(&self, tasks: &BTreeMap<String, Found>) -> Recovery {
+        let mut waits = Vec::new();
+        let mut calm = Vec::new();
+        for Lost { id, at } in &self.lost {
+            let Some(again) = tasks.get(id).and_then(|task| moved_on(task, *at)) else { continue };
+            waits.push(again - at);
+            if !self.outages.iter().any(|&(from, to)| from <= again && to >= *at) {
+                calm.push(again - at);
+            }
+        }
+        let ends: Vec<_> =
+            tasks.values().flat_map(|task| &task.attempts).map(|attempt| attempt.ended_at).collect();
+        let first_after = |back: &u64| ends.iter().filter(|&end| end >= back).min().map(|end| end - back);
+        Recovery {
+            tasks_lost_with_workers: self.lost.len(),
+            ran_again: Quantiles::of(waits),
+            ran_again_while_redis_was_there: Quantiles::of(calm),
+            first_end_after_redis_was_back: Quantiles::of(
+                self.returns.iter().filter_map(first_after).collect(),
+            ),
+        }
+    }
+}
+
+/// When a task ran again or ended, after its worker was killed.
+fn moved_on(task: &Found, killed_at: u64) -> Option<u64> {
+    let starts = task.attempts.iter().map(|attempt| attempt.started_at).chain(task.started_at);
+    starts.chain(task.finished_at).filter(|&at| at > killed_at).min()
+}
+
+/// How fast the cluster recovered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Recovery {
+    pub(crate) tasks_lost_with_workers: usize,
+    /// From the kill of the worker to the next attempt's start.
+    pub(crate) ran_again: Quantiles,
+    pub(crate) ran_again_while_redis_was_there: Quantiles,
+    pub(crate) first_end_after_redis_was_back: Quantiles,
+}
+
+/// Of some times in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Quantiles {
+    pub(crate) count: usize,
+    pub(crate) p50_ms: u64,
+    pub(crate) p99_ms: u64,
+    pub(crate) max_ms: u64,
+}
+
+impl Quantiles {
+    fn of(mut times: Vec<u64>) -> Self {
+        times.sort_unstable();
+        let at = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+        Self {
+            count: times.len(),
+            p50_ms: at(50).unwrap_or_default(),
+            p99_ms: at(99).unwrap_or_default(),
+            max_ms: times.last().copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl std::fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { count, p50_ms, p99_ms, max_ms } = self;
+        write!(f, "p50 {p50_ms} ms, p99 {p99_ms} ms, max {max_ms} ms ({count} times)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::task::Attempt, *};
+
+    #[test]
+    fn quantiles_are_of_the_sorted_times() {
+        let quantiles = Quantiles::of((1..=100).rev().collect());
+        assert_eq!(quantiles, Quantiles { count: 100, p50_ms: 50, p99_ms: 99, max_ms: 100 });
+        assert_eq!(Quantiles::of(vec![]), Quantiles::default());
+    }
+
+    #[test]
+    fn a_lost_task_ran_again_at_its_next_start() {
+        let mut losses = Losses::new("");
+        losses.lost.push(Lost { id: "a".into(), at: 100 });
+        losses.lost.push(Lost { id: "b".into(), at: 100 });
+        losses.outages.push((400, 500));
+        losses.returns.push(500);
+        let attempt = |started_at, ended_at| Attempt { started_at, ended_at, ..Attempt::default() };
+        let attempts = vec![attempt(50, 200), attempt(350, 380), attempt(390, 600)];
+        let a = Found { attempts, started_at: Some(390), finished_at: Some(600), ..Found::default() };
+        let b = Found { started_at: Some(700), finished_at: Some(800), ..Found::default() };
+        let figures = losses.figures(&BTreeMap::from([("a".into(), a), ("b".into(), b)]));
+        assert_eq!(figures.ran_again, Quantiles { count: 2, p50_ms: 250, p99_ms: 600, max_ms: 600 });
+        assert_eq!(figures.ran_again_while_redis_was_there, Quantiles::of(vec![250]));
+        assert_eq!(figures.first_end_after_redis_was_back, Quantiles::of(vec![100]));
+    }
+}
