@@ -17,7 +17,7 @@ if not id then
 end
 local key = P .. 'op:' .. id
 local f = redis.call('HMGET', key, 'kind', 'dry', 'ns', 'queue', 'job', 'tag', 'since', 'before',
-  'statuses', 'looked', 'matched', 'done', 'status', 'set', 'at', 'member', 'created')
+  'statuses', 'looked', 'matched', 'done', 'status', 'set', 'at', 'member', 'created', 'pass')
 local kind, dry = f[1], f[2] == '1'
 local filter = { ns = f[3], queue = f[4], job = f[5], tag = f[6], since = f[7], before = f[8] }
 local looked, matched, done = tonumber(f[10]), tonumber(f[11]), tonumber(f[12])
@@ -78,9 +78,16 @@ while left > 0 and #walk > 0 do
   end
 end
 local more = #walk > 0
+-- Tasks move between places while an operation passes: what waits for its key may be ready behind
+-- it. It goes round until it finds nothing ('pass': what was done before this round). What was redriven may fail again: it goes round once.
+local before = tonumber(f[18])
+if not more and not dry and kind ~= 'redrive' and done > before then
+  before, more = done, true
+  walk = { { status = '', set = '' } }
+end
 redis.call('HSET', key, 'looked', digits(looked), 'matched', digits(matched), 'done', digits(done),
   'status', more and walk[1].status or '', 'set', more and walk[1].set or '', 'at', at, 'member', member,
-  'finished', more and '' or digits(now))
+  'finished', more and '' or digits(now), 'pass', digits(before))
 if not more then
   redis.call('ZREM', P .. 'ops', id)
   redis.call('ZADD', P .. 'opsdone', digits(now), id)

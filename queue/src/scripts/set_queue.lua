@@ -28,13 +28,15 @@ elseif concurrency == 0 then
   redis.call('DEL', P .. 'f:' .. name)
 end
 local more_per_key = per_key > settings.per_key
+local rate, period = tonumber(ARGV[4]), tonumber(ARGV[5])
+if rate ~= settings.rate or period ~= settings.period then
+  -- Slices of another period are not comparable.
+  redis.call('HDEL', P .. 'rate', name)
+end
 settings.weight, settings.concurrency, settings.per_key = weight, concurrency, per_key
-settings.rate, settings.period, settings.defaults = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[8]
+settings.rate, settings.period, settings.defaults = rate, period, ARGV[8]
 if redis.call('HSET', P .. 'q', name, queue_settings(settings)) == 1 then
   redis.call('ZADD', P .. 'wake', 0, '1')
-end
-if settings.rate == 0 then
-  redis.call('HDEL', P .. 'rate', name)
 end
 if more_per_key then
   for _, member in ipairs(redis.call('ZRANGE', P .. 'parked:' .. name, 0, 999)) do

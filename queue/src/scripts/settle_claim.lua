@@ -84,7 +84,7 @@ end
 -- Was this call made before?
 local last = redis.call('GET', P .. 'c:' .. instance)
 if last then
-  local kept, verdicts, joined = string.match(last, '^(%d+) (%a*) (.*)$')
+  local kept, verdicts, joined = string.match(last, '^(%d+) %d+ (%a*) (.*)$')
   if number < tonumber(kept) then
     return answer('superseded', '', {}, {})
   end
@@ -349,7 +349,7 @@ if wanted == 0 or bytes >= ENOUGH or aside >= ASIDE then
   end
 end
 if #claimed > 0 or settlements > 0 then
-  local kept = ARGV[3] .. ' ' .. table.concat(verdicts) .. ' ' .. table.concat(claimed, ',')
+  local kept = ARGV[3] .. ' ' .. digits(now) .. ' ' .. table.concat(verdicts) .. ' ' .. table.concat(claimed, ',')
   redis.call('SET', P .. 'c:' .. instance, kept)
 end
 return answer('ok', table.concat(verdicts), tasks, wanted > 0 and names or {})

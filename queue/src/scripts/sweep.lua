@@ -80,13 +80,20 @@ local told = unblock(SLICE)
 local function forget(set, before, each)
   local members = redis.call('ZRANGEBYSCORE', P .. set, '-inf', digits(before), 'LIMIT', 0, SLICE)
   for _, member in ipairs(members) do
-    each(member)
     redis.call('ZREM', P .. set, member)
+    each(member)
   end
   return #members
 end
 forget('w', now - FORGET_WORKER, function(instance)
-  redis.call('DEL', P .. 'w:' .. instance, P .. 'c:' .. instance)
+  -- Who was silent and calls again may have claimed before it has renewed.
+  local last = redis.call('GET', P .. 'c:' .. instance)
+  local at = last and tonumber(string.match(last, '^%d+ (%d+)'))
+  if at and at > now - FORGET_WORKER then
+    redis.call('ZADD', P .. 'w', digits(at), instance)
+  else
+    redis.call('DEL', P .. 'w:' .. instance, P .. 'c:' .. instance)
+  end
 end)
 forget('j', now - FORGET_JOB, function() end)
 forget('waiters', now - FORGET_WAITER, function() end)

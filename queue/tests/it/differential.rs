@@ -256,9 +256,9 @@ fn picked<T>(things: &[T], pick: usize) -> Option<&T> {
 }
 
 /// Runs each call in both homes and compares the answers.
-struct Both {
-    redis: Redis,
-    embedded: Embedded,
+pub(crate) struct Both {
+    pub(crate) redis: Redis,
+    pub(crate) embedded: Embedded,
 }
 
 impl Store for Both {
@@ -293,7 +293,7 @@ impl Store for Both {
 }
 
 /// The whole keyspace of a Redis.
-fn keyspace(redis: &mut redis::Connection) -> BTreeMap<Vec<u8>, Value> {
+pub(crate) fn keyspace(redis: &mut redis::Connection) -> BTreeMap<Vec<u8>, Value> {
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(redis).unwrap();
     keys.into_iter()
         .map(|key| {

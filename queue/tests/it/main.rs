@@ -6,5 +6,6 @@ mod differential;
 mod keeping;
 mod life;
 mod limits;
+mod model;
 mod schedules;
 mod subscription;

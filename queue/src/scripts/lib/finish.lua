@@ -45,6 +45,10 @@ end
 local function withdraw(id, def)
   local member = member_of(id, def)
   if redis.call('ZREM', KEYS[1] .. 'r:' .. def.name, member) == 1 then
+    if def.key ~= '' then
+      -- It may have been next of its key, and the others be parked behind it.
+      unpark(def.name, def.key)
+    end
     return 'QUEUED'
   elseif redis.call('ZREM', KEYS[1] .. 'due', member) == 1 then
     return 'SCHEDULED'

@@ -59,9 +59,10 @@ local function slices_of(name, settings)
   local kept, total = {}, 0
   for slice, count in string.gmatch(redis.call('HGET', KEYS[1] .. 'rate', name) or '', '(%d+):(%d+)') do
     slice, count = tonumber(slice), tonumber(count)
-    -- One from the future is of a clock that stepped back: it counts as now.
-    if slice >= current - SLICES then
-      kept[#kept + 1] = { slice = math.min(slice, current), count = count }
+    -- A clock that steps back a little changes nothing; what it left far in the future is let go,
+    -- since nobody could start until then.
+    if slice >= current - SLICES and slice <= current + 1 then
+      kept[#kept + 1] = { slice = slice, count = count }
       total = total + count
     end
   end
@@ -81,7 +82,7 @@ end
 local function spend(name, settings, started)
   local slices = slices_of(name, settings)
   local kept = slices.kept
-  if #kept > 0 and kept[#kept].slice == slices.current then
+  if #kept > 0 and kept[#kept].slice >= slices.current then
     kept[#kept].count = kept[#kept].count + started
   else
     kept[#kept + 1] = { slice = slices.current, count = started }
