@@ -171,7 +171,28 @@ async fn a_bad_batch_is_refused_whole_and_says_where() {
         answer.pointers(),
         ["/tasks/1/priority", "/tasks/2/payload/job", "/tasks/3/after", "/tasks/4"]
     );
-    assert_eq!(answer.json()["errors"][0]["index"], 1);
+    let errors = answer.json()["errors"].as_array().unwrap().clone();
+    let places: Vec<_> = errors.iter().map(|error| error["index"].as_u64().unwrap()).collect();
+    assert_eq!(places, [1, 2, 3, 4]);
+    // What the store knows, and what is no JSON, is said of one task, too.
+    let stranger = "0198c0de-0000-7000-8000-000000000000";
+    for (second, code, pointer) in [
+        (
+            format!(r#"{{"payload":{{"job":"a"}},"after":["{stranger}"]}}"#),
+            "unknown_parent",
+            "/tasks/1/after",
+        ),
+        (r#"{"payload":{"job":"a","job":"b"}}"#.to_owned(), "malformed_json", "/tasks/1"),
+    ] {
+        let body = format!(r#"{{"tasks":[{{"payload":{{"job":"a"}}}},{second}]}}"#);
+        let answer = client.post("/v1/tasks/batch", body).await;
+        assert_eq!((answer.code().as_str(), answer.pointers()), (code, vec![pointer.to_owned()]));
+        assert_eq!(answer.json()["errors"][0]["index"], 1);
+    }
+    let alone = format!(r#"{{"payload":{{"job":"a"}},"after":["{stranger}"]}}"#);
+    let answer = client.post("/v1/tasks", alone).await;
+    assert_eq!((answer.code().as_str(), answer.pointers()), ("unknown_parent", vec!["/after".to_owned()]));
+    assert!(answer.json()["errors"][0].get("index").is_none());
     let many: Vec<_> = (0..1001).map(|_| r#"{"payload":{"job":"a"}}"#).collect();
     for bad in [r#"{"tasks":[]}"#.to_owned(), "{}".to_owned(), format!(r#"{{"tasks":[{}]}}"#, many.join(","))]
     {
