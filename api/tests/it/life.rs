@@ -444,7 +444,7 @@ impl Stream {
         Self(response.into_body(), String::new())
     }
 
-    /// The next event: its name, its id, its data.
+    /// The next event: its name, its id, its data; null if it has none.
     async fn next(&mut self) -> Option<(String, String, Value)> {
         loop {
             if let Some((event, rest)) = self.1.split_once("\n\n") {
@@ -457,7 +457,11 @@ impl Stream {
                 if event.starts_with(':') {
                     continue;
                 }
-                return Some((field("event"), field("id"), serde_json::from_str(&field("data")).unwrap()));
+                return Some((
+                    field("event"),
+                    field("id"),
+                    serde_json::from_str(&field("data")).unwrap_or_default(),
+                ));
             }
             let frame =
                 tokio::time::timeout(Duration::from_secs(20), self.0.frame()).await.expect("an event");
@@ -493,6 +497,9 @@ async fn a_task_is_followed_to_its_end() {
 async fn all_ends_are_heard_and_none_is_left_out_after_a_cut() {
     let client = Client::new();
     let mut stream = Stream::open(&client, "/v1/events", None).await;
+    // Where it begins, for whoever hears nothing before the cut.
+    let (name, start, nothing) = stream.next().await.unwrap();
+    assert!(name.is_empty() && nothing.is_null());
     let mut ids = Vec::new();
     for number in 0..5 {
         ids.push(client.submit(r#"{"payload":{"job":"a"}}"#).await);
@@ -501,6 +508,8 @@ async fn all_ends_are_heard_and_none_is_left_out_after_a_cut() {
     let (name, first, task) = stream.next().await.unwrap();
     assert_eq!((name.as_str(), task["task_id"].as_str().unwrap()), ("COMPLETED", ids[0].as_str()));
     drop(stream);
+    let mut from_start = Stream::open(&client, "/v1/events", Some(&start)).await;
+    assert_eq!(from_start.next().await.unwrap().2["task_id"], ids[0]);
     let mut again = Stream::open(&client, "/v1/events", Some(&first)).await;
     let mut heard = Vec::new();
     for _ in 1..5 {
