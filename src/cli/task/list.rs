@@ -65,33 +65,35 @@ pub(super) fn run(args: &ListArgs, client: &Client) -> Result<ExitCode> {
     let limit = args.limit.unwrap_or(DEFAULT);
     let mut cursor = args.cursor.clone();
     let mut shown = 0;
-    let mut first = true;
     loop {
-        // The API may look at many tasks and find few: people get as many as they asked for.
-        let wanted =
-            if args.all { args.limit.unwrap_or(MOST) } else { limit.saturating_sub(shown).min(MOST) };
-        let answer =
-            page(args, if client.json && !args.all { limit } else { wanted }, cursor.as_deref(), client)?;
+        let wanted = match (args.all, client.json) {
+            (true, _) => args.limit.unwrap_or(MOST),
+            (false, true) => limit,
+            // The API may look at many tasks and find few: people get as many as they asked for.
+            (false, false) => (limit - shown).min(MOST),
+        };
+        let answer = page(args, wanted, cursor.as_deref(), client)?;
         let slice = client::parse(&answer)?;
         let tasks = slice["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
-        shown += tasks.len();
+        let next = slice["next_cursor"].as_str();
         if client.json {
             out::line(&answer)?;
-        } else if first {
-            table::print(&slice["tasks"], COLUMNS)?;
-        } else {
+        } else if shown > 0 {
             table::print_more(tasks, COLUMNS)?;
+        } else if !tasks.is_empty() || next.is_none() {
+            table::print(&slice["tasks"], COLUMNS)?;
         }
-        first = false;
-        let next = slice["next_cursor"].as_str();
-        let Some(next) = next else { return Ok(ExitCode::SUCCESS) };
-        if !args.all && (client.json || shown >= limit) {
-            if !client.json {
-                eprintln!("there are more: --all, or --cursor {next}");
+        shown += tasks.len();
+        match next {
+            None => return Ok(ExitCode::SUCCESS),
+            Some(next) if args.all || (!client.json && shown < limit) => cursor = Some(next.to_owned()),
+            Some(next) => {
+                if !client.json {
+                    eprintln!("there are more: --all, or --cursor {next}");
+                }
+                return Ok(ExitCode::SUCCESS);
             }
-            return Ok(ExitCode::SUCCESS);
         }
-        cursor = Some(next.to_owned());
     }
 }
 
