@@ -1,8 +1,17 @@
 //! The command line: what is said is taken apart here once; each client command is a file.
 
+mod audit;
+mod backoff;
+mod batch;
 mod client;
+mod events;
+mod filter;
+mod follow;
 mod health;
 mod job;
+mod operation;
+mod out;
+mod progress;
 mod queue;
 mod schedule;
 mod stats;
@@ -17,6 +26,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::client::Client;
+pub(crate) use self::out::ReaderGone;
 use crate::{
     config::{Config, ServerArgs},
     dev, serve, telemetry,
@@ -43,27 +53,55 @@ enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Submit a task
+    /// Submit a task, or a file of them
     Submit {
         #[command(flatten)]
-        submit: submit::SubmitArgs,
+        submit: Box<submit::SubmitArgs>,
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Look at tasks
-    #[command(subcommand)]
-    Task(TaskCommand),
-    /// Look at queues, pause and resume them
-    #[command(subcommand)]
-    Queue(QueueCommand),
+    /// Look at tasks, follow, cancel, redrive and reschedule them
+    Task {
+        #[command(subcommand)]
+        command: task::TaskCommand,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Follow the ends of all tasks
+    Events {
+        #[command(flatten)]
+        events: events::EventsArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Look at queues, pause, resume, purge and set them
+    Queue {
+        #[command(subcommand)]
+        command: queue::QueueCommand,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Look at what is done to many tasks at once
+    Operation {
+        #[command(subcommand)]
+        command: operation::OperationCommand,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Look at schedules, set, delete, pause and resume them
     #[command(subcommand)]
     Schedule(ScheduleCommand),
     /// Look at jobs
-    #[command(subcommand)]
-    Job(JobCommand),
+    Job {
+        #[command(subcommand)]
+        command: JobCommand,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Show how many tasks are held in each state
     Stats(ClientArgs),
+    /// Look into a store, whether every accepted task is in one place; exit code 1 if not
+    Audit(audit::AuditArgs),
     /// Check a server from the inside of its container; exit code 0 if it is well
     Health(health::HealthArgs),
 }
@@ -72,37 +110,6 @@ enum Command {
 enum WorkerQuestion {
     /// List the workers that are alive
     List(ClientArgs),
-}
-
-#[derive(Subcommand)]
-enum TaskCommand {
-    /// Show one task
-    Get {
-        #[command(flatten)]
-        get: task::GetArgs,
-        #[command(flatten)]
-        client: ClientArgs,
-    },
-}
-
-#[derive(Subcommand)]
-enum QueueCommand {
-    /// List the queues
-    List(ClientArgs),
-    /// Make a queue hand out nothing
-    Pause {
-        /// The queue's name
-        queue: String,
-        #[command(flatten)]
-        client: ClientArgs,
-    },
-    /// End a pause
-    Resume {
-        /// The queue's name
-        queue: String,
-        #[command(flatten)]
-        client: ClientArgs,
-    },
 }
 
 #[derive(Subcommand)]
@@ -149,17 +156,23 @@ enum ScheduleCommand {
 #[derive(Subcommand)]
 enum JobCommand {
     /// List the jobs that workers can run, and the plugins that were refused
-    List(ClientArgs),
+    List,
 }
 
 /// How a client reaches the API and shows what it says.
 #[derive(Args)]
 struct ClientArgs {
     /// The API to talk to
-    #[arg(long, env = "SENTINEL_SERVER", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    #[arg(
+        long,
+        env = "SENTINEL_SERVER",
+        default_value = "http://127.0.0.1:8000",
+        value_name = "URL",
+        global = true
+    )]
     server: String,
     /// How to show the answer
-    #[arg(long, default_value = "table", value_name = "FORM")]
+    #[arg(long, default_value = "table", value_name = "FORM", global = true)]
     output: Output,
 }
 
@@ -181,11 +194,11 @@ impl Cli {
             Command::Worker { question: Some(WorkerQuestion::List(client)), .. } => {
                 worker::list(&client.into())
             }
-            Command::Submit { submit, client } => submit::run(submit, &client.into()),
-            Command::Task(TaskCommand::Get { get, client }) => task::get(&get, &client.into()),
-            Command::Queue(QueueCommand::List(client)) => queue::list(&client.into()),
-            Command::Queue(QueueCommand::Pause { queue, client }) => queue::pause(&queue, &client.into()),
-            Command::Queue(QueueCommand::Resume { queue, client }) => queue::resume(&queue, &client.into()),
+            Command::Submit { submit, client } => submit::run(&submit, &client.into()),
+            Command::Task { command, client } => task::run(command, &client.into()),
+            Command::Events { events, client } => events::run(events, &client.into()),
+            Command::Queue { command, client } => queue::run(command, &client.into()),
+            Command::Operation { command, client } => operation::run(&command, &client.into()),
             Command::Schedule(ScheduleCommand::List(client)) => schedule::list(&client.into()),
             Command::Schedule(ScheduleCommand::Get { name, client }) => schedule::get(&name, &client.into()),
             Command::Schedule(ScheduleCommand::Set { set, client }) => schedule::set(*set, &client.into()),
@@ -198,7 +211,8 @@ impl Cli {
             Command::Schedule(ScheduleCommand::Resume { name, client }) => {
                 schedule::resume(&name, &client.into())
             }
-            Command::Job(JobCommand::List(client)) => job::list(&client.into()),
+            Command::Job { command: JobCommand::List, client } => job::list(&client.into()),
+            Command::Audit(args) => audit::run(&args),
             Command::Stats(client) => stats::run(&client.into()),
             Command::Health(args) => health::run(args),
         }

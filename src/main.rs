@@ -18,6 +18,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(code) => code,
+        // As a shell tells of a program whose reader has gone.
+        Err(error) if error.is::<cli::ReaderGone>() => ExitCode::from(141),
         Err(error) => {
             eprintln!("sentinel: {error:#}");
             ExitCode::FAILURE

@@ -15,7 +15,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use sentinel_queue::{
     TaskId,
     list::{Ending, EndingCursor, Listed},
@@ -159,7 +159,7 @@ fn seen(task: &Listed) -> String {
     get, path = "/v1/events", tag = "tasks",
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard: goes on after it, as far back as finished tasks are kept.")),
     responses(
-        (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history. After a cut, an event may be heard twice; none is left out.", content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history; before them an id alone, for a client that is cut off before it hears of any. After a cut, an event may be heard twice; none is left out.", content_type = "text/event-stream"),
         (status = "4XX", description = "That was no event's id.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The store is away, or too many clients listen.", body = Problem, content_type = "application/problem+json"),
     )
@@ -179,6 +179,9 @@ pub(crate) async fn ends(
     };
     // That the store is away is said with a status, not by silence.
     let slice = app.queue.endings(&app.namespace, after.as_ref(), PAGE).await?;
+    // Whoever is cut off before the first event goes on from here. An event without data is none:
+    // clients take its id and tell nobody.
+    let start = after.is_none().then(|| slice.next.to_string());
     let listener = Listener {
         app,
         closing: closing.map(|Extension(closing)| closing),
@@ -186,7 +189,8 @@ pub(crate) async fn ends(
         heard: slice.endings.into_iter(),
         _place: place,
     };
-    Ok(stream_of(stream::unfold(listener, Listener::next)))
+    let start = stream::iter(start.map(|id| Ok(Event::default().id(id))));
+    Ok(stream_of(start.chain(stream::unfold(listener, Listener::next))))
 }
 
 /// One client that hears of all ends.

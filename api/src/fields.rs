@@ -54,10 +54,12 @@ pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>
     for (index, item) in items.unwrap_or_default().into_iter().enumerate() {
         let at = format!("/tasks/{index}");
         let Ok(fields) = Fields::of(item.get(), &at, TASK) else {
-            errors.push(FieldError::at(at, "must be an object without a key that is there twice"));
+            let error = FieldError::at(at, "must be an object without a key that is there twice");
+            errors.push(FieldError { index: Some(index), ..error });
             continue;
         };
-        let (task, wrong) = task_of(bytes, fields, namespace, &ids)?;
+        let (task, wrong) =
+            task_of(bytes, fields, namespace, &ids).map_err(|problem| problem.in_batch(index, ""))?;
         errors.extend(wrong.into_iter().map(|error| FieldError { index: Some(index), ..error }));
         ids.push(task.as_ref().map_or_else(TaskId::random, |task| task.id));
         tasks.extend(task);

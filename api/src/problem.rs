@@ -172,10 +172,15 @@ impl Problem {
         Self { errors, ..Self::of(Code::InvalidField, named.join("; ")) }
     }
 
-    /// The same, of one task of a batch.
-    pub(crate) fn in_batch(mut self, index: usize) -> Self {
-        let pointer = format!("/tasks/{index}/payload/job");
-        self.errors.push(FieldError { index: Some(index), ..FieldError::at(pointer, self.detail.clone()) });
+    /// The same, of one task of a batch; unless it says itself what is wrong with it, it is `place`.
+    pub(crate) fn in_batch(mut self, index: usize, place: &str) -> Self {
+        if self.errors.is_empty() {
+            self.errors.push(FieldError::at(place, self.detail.clone()));
+        }
+        for error in &mut self.errors {
+            error.pointer = format!("/tasks/{index}{}", error.pointer);
+            error.index = Some(index);
+        }
         self
     }
 
@@ -183,6 +188,16 @@ impl Problem {
     pub(crate) fn about(mut self, pointer: &str) -> Self {
         self.errors.push(FieldError::at(pointer, self.detail.clone()));
         self
+    }
+
+    /// Why a batch was not accepted.
+    pub(crate) fn of_batch(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::Conflict { index } | SubmitError::NoParent { index, .. } => {
+                Self::from(error).in_batch(index, "")
+            }
+        }
     }
 
     /// One field is not acceptable.
@@ -223,16 +238,16 @@ impl From<StoreError> for Problem {
     }
 }
 
+/// Why a task was not accepted.
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         let detail = error.to_string();
-        let (code, pointer, index) = match error {
+        let (code, pointer) = match error {
             SubmitError::Store(error) => return error.into(),
-            SubmitError::Conflict { index } => (Code::KeyReused, "idempotency_key", index),
-            SubmitError::NoParent { index, .. } => (Code::UnknownParent, "after", index),
+            SubmitError::Conflict { .. } => (Code::KeyReused, "/idempotency_key"),
+            SubmitError::NoParent { .. } => (Code::UnknownParent, "/after"),
         };
-        let error = FieldError { index: Some(index), ..FieldError::at(format!("/{pointer}"), &detail) };
-        Self { errors: vec![error], ..Self::of(code, detail) }
+        Self { errors: vec![FieldError::at(pointer, &detail)], ..Self::of(code, detail) }
     }
 }
 

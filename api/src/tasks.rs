@@ -97,9 +97,12 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Resu
     let bytes = body::read(&head.headers, body, body::BATCH_BODY).await?;
     let tasks = fields::batch(&bytes, &app.namespace)?;
     for (index, task) in tasks.iter().enumerate() {
-        app.advertised.require(&task.spec.job).await.map_err(|problem| problem.in_batch(index))?;
+        app.advertised
+            .require(&task.spec.job)
+            .await
+            .map_err(|problem| problem.in_batch(index, "/payload/job"))?;
     }
-    let accepted = app.queue.submit(&tasks).await?;
+    let accepted = app.queue.submit(&tasks).await.map_err(Problem::of_batch)?;
     let mut views = Vec::with_capacity(tasks.len());
     for (task, accepted) in tasks.iter().zip(accepted) {
         views.push(view(&app, task, accepted).await?);

@@ -22,8 +22,8 @@ pub struct Audit {
     pub problems: Vec<String>,
 }
 
-/// So many problems are told one by one.
-const TOLD: usize = 1000;
+/// So many problems are told one by one, and no more.
+pub const TOLD: usize = 1000;
 
 impl Queue {
     /// Looks at all tasks of a namespace. `progress` is told how many were looked at so far.

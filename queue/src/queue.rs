@@ -171,9 +171,6 @@ impl Queue {
         }
         let mut tasks = std::borrow::Cow::Borrowed(tasks);
         loop {
-            if tasks.iter().any(|task| has_doubles(&task.spec.after)) {
-                tasks.to_mut().iter_mut().for_each(|task| drop_doubles(&mut task.spec.after));
-            }
             let args = tasks.iter().flat_map(new_task_args).collect();
             let reply = self.call(Script::Submit, args).await?.into_array()?;
             match accepted(reply, &tasks)? {
@@ -461,20 +458,6 @@ pub(crate) fn new_task_args(task: &NewTask) -> [Bytes; 7] {
         record::body(spec),
         record::options(spec, &print),
     ]
-}
-
-fn has_doubles(ids: &[TaskId]) -> bool {
-    ids.iter().enumerate().any(|(index, id)| ids[..index].contains(id))
-}
-
-/// A task that is named twice ends once.
-fn drop_doubles(ids: &mut Vec<TaskId>) {
-    let mut seen = Vec::with_capacity(ids.len());
-    ids.retain(|id| {
-        let is_new = !seen.contains(id);
-        seen.push(*id);
-        is_new
-    });
 }
 
 /// By which it is seen whether a double is one: its queue and its payload.

@@ -1,91 +1,182 @@
 //! A client of the API: sends requests, and turns its errors into sentences.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
-use ureq::{Agent, http::Response};
+use ureq::{Agent, Body, RequestBuilder, http::Response, http::StatusCode};
 
 /// Longer than any answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// A stream on which nothing is heard for so long is dead: the server says something every 15 s.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// More than the API ever answers.
+const LONGEST: u64 = 256 << 20;
+
+#[derive(Clone)]
 pub(super) struct Client {
     agent: Agent,
+    /// For answers that have no end.
+    streams: Agent,
     server: String,
     /// Show what the API answered, not a table.
     pub(super) json: bool,
 }
 
 /// What the API says of an error.
-#[derive(Deserialize)]
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    problem: Problem,
+}
+
+#[derive(Debug, Deserialize)]
 struct Problem {
     code: String,
-    detail: Option<String>,
+    detail: String,
     #[serde(default)]
     errors: Vec<FieldError>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct FieldError {
     pointer: String,
     detail: String,
 }
 
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { code, detail, errors } = &self.problem;
+        write!(f, "{code} ({}):", self.status)?;
+        if errors.is_empty() {
+            return write!(f, " {detail}");
+        }
+        errors.iter().try_for_each(|error| write!(f, "\n  {}: {}", error.pointer, error.detail))
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl ApiError {
+    /// The same, of a request whose first task is the `start`th of a file.
+    pub(super) fn in_file(mut self, start: usize) -> Self {
+        for error in &mut self.problem.errors {
+            if let Some(pointer) = shifted(&error.pointer, start) {
+                error.pointer = pointer;
+            }
+        }
+        self
+    }
+
+    /// Whether the same request may be answered later.
+    pub(super) fn may_pass(&self) -> bool {
+        self.status.is_server_error()
+    }
+
+    /// Whether there is no such thing.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+}
+
 impl Client {
     pub(super) fn new(server: &str, json: bool) -> Self {
-        let config =
-            Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
-        Self { agent: config.into(), server: server.trim_end_matches('/').to_owned(), json }
+        let config = || Agent::config_builder().http_status_as_error(false);
+        let agent = config().timeout_global(Some(TIMEOUT)).build().into();
+        let streams = config().timeout_connect(Some(TIMEOUT)).timeout_per_read(Some(SILENCE)).build().into();
+        Self { agent, streams, server: server.trim_end_matches('/').to_owned(), json }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server)
     }
 
     /// The answer to a GET, as text.
     pub(super) fn get(&self, path: &str) -> Result<String> {
-        self.answer(self.agent.get(format!("{}{path}", self.server)).call())
+        self.get_with(path, &[])
+    }
+
+    /// The answer to a GET with parameters, as text.
+    pub(super) fn get_with(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String> {
+        let request = self.agent.get(self.url(path)).query_pairs(parameters.iter().copied());
+        text(self.check(request.call())?)
     }
 
     /// The answer to a POST of JSON (or of nothing), as text.
     pub(super) fn post(&self, path: &str, body: Option<&str>) -> Result<String> {
-        let request = self.agent.post(format!("{}{path}", self.server));
-        self.answer(match body {
-            Some(body) => request.content_type("application/json").send(body),
-            None => request.send_empty(),
+        let request = self.agent.post(self.url(path));
+        text(match body {
+            Some(body) => self.send(request, body)?,
+            None => self.check(request.send_empty())?,
         })
     }
 
     /// The answer to a PUT of JSON, as text.
     pub(super) fn put(&self, path: &str, body: &str) -> Result<String> {
-        let request = self.agent.put(format!("{}{path}", self.server));
-        self.answer(request.content_type("application/json").send(body))
+        text(self.send(self.agent.put(self.url(path)), body)?)
     }
 
     /// The answer to a DELETE, as text.
     pub(super) fn delete(&self, path: &str) -> Result<String> {
-        self.answer(self.agent.delete(format!("{}{path}", self.server)).call())
+        text(self.check(self.agent.delete(self.url(path)).call())?)
     }
 
-    fn answer(&self, response: Result<Response<ureq::Body>, ureq::Error>) -> Result<String> {
-        let mut response = response.with_context(|| {
+    /// A stream of events, after one that was heard already.
+    pub(super) fn stream(&self, path: &str, last_event_id: Option<&str>) -> Result<Body> {
+        let mut request = self.streams.get(self.url(path));
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        Ok(self.check(request.call())?.into_body())
+    }
+
+    fn send(&self, request: RequestBuilder<ureq::typestate::WithBody>, body: &str) -> Result<Response<Body>> {
+        self.check(request.content_type("application/json").send(body))
+    }
+
+    /// An answer that says that it was done.
+    fn check(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>> {
+        let response = response.with_context(|| {
             format!(
-                "the API at {} does not answer: is `sentinel dev` running? (--server names another)",
+                "the API at {} does not answer: start one with `sentinel dev`, or name another with --server",
                 self.server
             )
         })?;
         let status = response.status();
-        let text = response.body_mut().read_to_string().context("the answer broke off")?;
         if status.is_success() {
-            return Ok(text);
+            return Ok(response);
         }
-        let Ok(problem) = serde_json::from_str::<Problem>(&text) else {
-            bail!("the API answered {status}: {text}");
-        };
-        let fields: Vec<_> =
-            problem.errors.iter().map(|error| format!("\n  {}: {}", error.pointer, error.detail)).collect();
-        bail!("{} ({status}): {}{}", problem.code, problem.detail.unwrap_or_default(), fields.concat());
+        let text = text(response)?;
+        let problem = serde_json::from_str(&text);
+        let problem = problem.unwrap_or_else(|_| Problem {
+            code: "not Sentinel".into(),
+            detail: text,
+            errors: Vec::new(),
+        });
+        Err(ApiError { status, problem }.into())
     }
+}
+
+fn shifted(pointer: &str, start: usize) -> Option<String> {
+    let rest = pointer.strip_prefix("/tasks/")?;
+    let (index, place) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Some(format!("/tasks/{}{place}", start + index.parse::<usize>().ok()?))
+}
+
+fn text(mut response: Response<Body>) -> Result<String> {
+    let body = response.body_mut().with_config().limit(LONGEST).lossy_utf8(true);
+    body.read_to_string().context("the API's answer broke off")
 }
 
 /// Reads an answer of the API.
 pub(super) fn parse(text: &str) -> Result<Value> {
     serde_json::from_str(text).context("the API's answer is not JSON")
+}
+
+/// A word of a path: names come from people, and nothing in one may become another path.
+pub(super) fn segment(word: &str) -> String {
+    word.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }

@@ -6,13 +6,14 @@ use anyhow::Result;
 
 use super::{
     client::{self, Client},
-    table::{self, cell},
+    out::{self, cell},
+    table,
 };
 
 pub(super) fn list(client: &Client) -> Result<ExitCode> {
     let answer = client.get("/v1/jobs?limit=500")?;
     if client.json {
-        println!("{answer}");
+        out::line(answer)?;
         return Ok(ExitCode::SUCCESS);
     }
     let jobs = client::parse(&answer)?;
@@ -24,9 +25,9 @@ pub(super) fn list(client: &Client) -> Result<ExitCode> {
             ("digest", &|job| cell(&job["digests"][0]).chars().take(12).collect()),
             ("last advertised", &|job| cell(&job["last_advertised_at"])),
         ],
-    );
+    )?;
     for refused in jobs["refused"].as_array().into_iter().flatten() {
-        println!("refused: {}: {}", cell(&refused["file"]), cell(&refused["reason"]));
+        out::line(format_args!("refused: {}: {}", cell(&refused["file"]), cell(&refused["reason"])))?;
     }
     Ok(ExitCode::SUCCESS)
 }

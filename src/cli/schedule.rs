@@ -9,8 +9,8 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     client::{self, Client},
-    submit,
-    table::{self, cell},
+    out::{cell, printable},
+    submit, table,
 };
 
 #[derive(Args)]
@@ -68,7 +68,7 @@ pub(super) fn list(client: &Client) -> Result<ExitCode> {
                 ("next run", &|schedule| cell(&schedule["next_runs"][0])),
                 ("last run", &|schedule| cell(&schedule["last_run"]["at"])),
             ],
-        );
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -190,7 +190,7 @@ fn show(answer: &str, client: &Client) -> Result<()> {
         ("last task", &schedule["last_run"]["task_id"]),
     ] {
         if !value.is_null() {
-            println!("{field:14} {}", table::printable(&cell(value)));
+            println!("{field:14} {}", printable(&cell(value)));
         }
     }
     for (index, run) in schedule["next_runs"].as_array().into_iter().flatten().enumerate() {

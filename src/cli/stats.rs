@@ -6,17 +6,17 @@ use anyhow::Result;
 
 use super::{
     client::{self, Client},
-    table::cell,
+    out::{self, cell},
 };
 
 pub(super) fn run(client: &Client) -> Result<ExitCode> {
     let answer = client.get("/stats")?;
     if client.json {
-        println!("{answer}");
+        out::line(answer)?;
         return Ok(ExitCode::SUCCESS);
     }
     for (status, count) in client::parse(&answer)?["status_counts"].as_object().into_iter().flatten() {
-        println!("{status:12} {:>9}", cell(count));
+        out::line(format_args!("{status:12} {:>9}", cell(count)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,88 +1,57 @@
-//! `sentinel task`: one task, now or when it has ended.
+//! `sentinel task`: look at tasks, follow them, steer them.
 
-use std::{io::IsTerminal, process::ExitCode};
+mod get;
+mod list;
+mod logs;
+mod reschedule;
+mod steer;
+mod watch;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use clap::Subcommand;
 
-use super::{
-    client::{self, Client},
-    table::{cell, printable},
-};
+pub(super) use self::get::wait;
+use super::client::{Client, segment};
 
-#[derive(Args)]
-pub(super) struct GetArgs {
-    /// The task's id
-    id: String,
-    /// Wait for its end
-    #[arg(long)]
-    wait: bool,
+#[derive(Subcommand)]
+pub(super) enum TaskCommand {
+    /// List tasks
+    List(list::ListArgs),
+    /// Show one task
+    Get(get::GetArgs),
+    /// Follow tasks until all have ended; exit code 0 if all are COMPLETED
+    Watch(watch::WatchArgs),
+    /// Show what an attempt printed
+    Logs(logs::LogsArgs),
+    /// Show a task's result, as the job gave it
+    Result {
+        /// The task's id
+        id: String,
+    },
+    /// Cancel tasks that have not ended
+    Cancel(steer::SteerArgs),
+    /// Give tasks that FAILED or were CANCELLED another life
+    Redrive(steer::SteerArgs),
+    /// Change when a waiting task is due, or its priority
+    Reschedule(reschedule::RescheduleArgs),
 }
 
-pub(super) fn get(args: &GetArgs, client: &Client) -> Result<ExitCode> {
-    if args.wait {
-        return wait(&args.id, client);
+pub(super) fn run(command: TaskCommand, client: &Client) -> Result<ExitCode> {
+    match command {
+        TaskCommand::List(args) => list::run(&args, client),
+        TaskCommand::Get(args) => get::run(&args, client),
+        TaskCommand::Watch(args) => watch::run(args, client),
+        TaskCommand::Logs(args) => logs::run(&args, client),
+        TaskCommand::Result { id } => get::result(&id, client),
+        TaskCommand::Cancel(args) => steer::run("cancel", &args, client),
+        TaskCommand::Redrive(args) => steer::run("redrive", &args, client),
+        TaskCommand::Reschedule(args) => reschedule::run(&args, client),
     }
-    let answer = client.get(&path(&args.id))?;
-    show(&answer, client)?;
-    Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until a task has ended and shows it: the result on standard output, an error on standard
-/// error.
-pub(super) fn wait(id: &str, client: &Client) -> Result<ExitCode> {
-    let bar = bar();
-    let (answer, task) = loop {
-        // Short waits keep the progress moving.
-        let answer = client.get(&format!("{}?wait=500ms", path(id)))?;
-        let task = client::parse(&answer)?;
-        if task.get("finished_at").is_some() {
-            break (answer, task);
-        }
-        bar.set_position(task["progress"]["percent"].as_u64().unwrap_or(0));
-        let message = task["progress"]["message"].as_str().unwrap_or_default();
-        bar.set_message(format!("{} {}", task["status"].as_str().unwrap_or_default(), printable(message)));
-    };
-    bar.finish_and_clear();
-    if client.json {
-        println!("{answer}");
-    } else if task["status"] == "COMPLETED" {
-        println!("{}", client.get(&format!("{}/result", path(id)))?);
-    } else {
-        let error = &task["error"];
-        eprintln!("{} {}: {}", cell(&task["status"]), cell(&error["kind"]), cell(&error["message"]));
-    }
-    Ok(if task["status"] == "COMPLETED" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn show(answer: &str, client: &Client) -> Result<()> {
-    if client.json {
-        println!("{answer}");
-        return Ok(());
-    }
-    let task = client::parse(answer)?;
-    for (field, value) in task.as_object().into_iter().flatten() {
-        let text = match value {
-            Value::Object(_) | Value::Array(_) => printable(&value.to_string()),
-            other => cell(other),
-        };
-        println!("{field:14} {text}");
-    }
-    Ok(())
-}
-
-/// Ids come from people: nothing in one may become another path.
+/// Where a task is.
 fn path(id: &str) -> String {
-    let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    format!("/v1/tasks/{id}")
-}
-
-fn bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos:>3}% {msg}").expect("a valid template");
-    ProgressBar::new(100).with_style(style)
+    format!("/v1/tasks/{}", segment(id))
 }

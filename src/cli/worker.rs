@@ -6,13 +6,14 @@ use anyhow::Result;
 
 use super::{
     client::{self, Client},
-    table::{self, cell},
+    out::{self, cell},
+    table,
 };
 
 pub(super) fn list(client: &Client) -> Result<ExitCode> {
     let answer = client.get("/v1/workers?limit=500")?;
     if client.json {
-        println!("{answer}");
+        out::line(answer)?;
     } else {
         table::print(
             &client::parse(&answer)?["workers"],
@@ -23,7 +24,7 @@ pub(super) fn list(client: &Client) -> Result<ExitCode> {
                 ("last seen", &|worker| cell(&worker["last_seen_at"])),
                 ("version", &|worker| cell(&worker["version"])),
             ],
-        );
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -185,21 +185,54 @@ impl Stack {
     }
 }
 
+/// A `sentinel dev` in a directory of its own.
+pub(crate) struct Dev {
+    pub(crate) api: Api,
+    pub(crate) process: Process,
+    pub(crate) dir: tempfile::TempDir,
+    address: String,
+}
+
+impl Dev {
+    /// With these jobs.
+    pub(crate) fn start(jobs: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        some_plugins(dir.path(), jobs);
+        let (api, address) = free_address();
+        let process = Process::start(&["dev", "--listen", &address], dir.path());
+        api.wait_until_ready(1);
+        Self { api, process, dir, address }
+    }
+
+    /// Starts it again, with the same address and the same store, after it was ended.
+    pub(crate) fn start_again(&mut self) {
+        self.process = Process::start(&["dev", "--listen", &self.address], self.dir.path());
+        self.api.wait_until_ready(1);
+    }
+}
+
 /// A free address to listen on.
 pub(crate) fn free_address() -> (Api, String) {
     let port = free_port();
     (Api { port }, format!("127.0.0.1:{port}"))
 }
 
-/// A plugins directory with the bundled jobs and the hostile one.
+/// The bundled jobs and the hostile one.
+pub(crate) const JOBS: &[&str] = &["example-task", "count-primes", "resize-image", "hostile"];
+
+/// A plugins directory with all jobs.
 pub(crate) fn plugins(dir: &Path) -> PathBuf {
+    some_plugins(dir, JOBS)
+}
+
+fn some_plugins(dir: &Path, jobs: &[&str]) -> PathBuf {
     let built = std::env::var_os("SENTINEL_TEST_PLUGINS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm32-wasip2/release"),
         PathBuf::from,
     );
     let plugins = dir.join("plugins");
     std::fs::create_dir_all(&plugins).expect("a directory");
-    for job in ["example-task", "count-primes", "resize-image", "hostile"] {
+    for job in jobs {
         let file = built.join(format!("{}.wasm", job.replace('-', "_")));
         std::fs::copy(&file, plugins.join(format!("{job}.wasm")))
             .unwrap_or_else(|_| panic!("{} is missing: run `cargo xtask plugins`", file.display()));

@@ -1,24 +1,11 @@
 //! What the README and the contract promise of a running `sentinel dev`.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use crate::cluster::{Api, Process, free_address, plugins};
-
-struct Dev {
-    api: Api,
-    process: Process,
-    _dir: tempfile::TempDir,
-}
+use crate::cluster::{Dev, JOBS};
 
 fn dev() -> Dev {
-    let dir = tempfile::tempdir().unwrap();
-    plugins(dir.path());
-    let (api, address) = free_address();
-    let process = Process::start(&["dev", "--listen", &address], dir.path());
-    api.wait_until_ready(1);
-    Dev { api, process, _dir: dir }
+    Dev::start(JOBS)
 }
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -90,40 +77,4 @@ fn an_unknown_job_is_refused_naming_the_nearest() {
     let answer = dev.api.post("/submit-task", r#"{"payload":{"job":"exampel-task"}}"#);
     assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("unknown_job")));
     assert!(answer.json()["detail"].as_str().unwrap().contains("example-task"));
-}
-
-#[test]
-fn the_client_commands_do_what_they_say() {
-    let dev = dev();
-    let url = format!("http://127.0.0.1:{}", dev.api.port);
-    let run = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_sentinel"))
-            .args(args)
-            .env("SENTINEL_SERVER", &url)
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    };
-    let (code, out, _) = run(&["submit", "example-task", r#"{"name":"Ada"}"#, "--priority", "-3", "--wait"]);
-    assert!(code == 0 && out.contains("Ada"), "{out}");
-    let (code, _, err) = run(&["submit", "hostile", r#"{"do":"permanent"}"#, "--wait"]);
-    assert!(code == 1 && err.contains("permanent"), "{err}");
-    let (code, out, _) = run(&["queue", "pause", "default"]);
-    assert!(code == 0 && out.contains("paused"), "{out}");
-    let (_, id, _) = run(&["submit", "example-task"]);
-    let id = id.split_whitespace().next().unwrap().to_owned();
-    let (_, out, _) = run(&["task", "get", &id, "--output", "json"]);
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["status"], "QUEUED");
-    let (_, out, _) = run(&["queue", "list"]);
-    assert!(out.contains("default") && out.contains("yes"), "{out}");
-    run(&["queue", "resume", "default"]);
-    let (code, out, _) = run(&["task", "get", &id, "--wait"]);
-    assert!(code == 0 && out.contains("greeting"), "{out}");
-    let (_, out, _) = run(&["job", "list"]);
-    assert!(out.contains("count-primes") && out.contains("resize-image"), "{out}");
-    let (code, _, err) = run(&["submit", "example-task", "--priority", "1001"]);
-    assert!(code == 1 && err.contains("/priority"), "{err}");
-    let (code, _, err) = run(&["task", "get", "../../stats"]);
-    assert!(code == 1 && err.contains("unknown_task"), "{err}");
 }

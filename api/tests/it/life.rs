@@ -171,7 +171,28 @@ async fn a_bad_batch_is_refused_whole_and_says_where() {
         answer.pointers(),
         ["/tasks/1/priority", "/tasks/2/payload/job", "/tasks/3/after", "/tasks/4"]
     );
-    assert_eq!(answer.json()["errors"][0]["index"], 1);
+    let errors = answer.json()["errors"].as_array().unwrap().clone();
+    let places: Vec<_> = errors.iter().map(|error| error["index"].as_u64().unwrap()).collect();
+    assert_eq!(places, [1, 2, 3, 4]);
+    // What the store knows, and what is no JSON, is said of one task, too.
+    let stranger = "0198c0de-0000-7000-8000-000000000000";
+    for (second, code, pointer) in [
+        (
+            format!(r#"{{"payload":{{"job":"a"}},"after":["{stranger}"]}}"#),
+            "unknown_parent",
+            "/tasks/1/after",
+        ),
+        (r#"{"payload":{"job":"a","job":"b"}}"#.to_owned(), "malformed_json", "/tasks/1"),
+    ] {
+        let body = format!(r#"{{"tasks":[{{"payload":{{"job":"a"}}}},{second}]}}"#);
+        let answer = client.post("/v1/tasks/batch", body).await;
+        assert_eq!((answer.code().as_str(), answer.pointers()), (code, vec![pointer.to_owned()]));
+        assert_eq!(answer.json()["errors"][0]["index"], 1);
+    }
+    let alone = format!(r#"{{"payload":{{"job":"a"}},"after":["{stranger}"]}}"#);
+    let answer = client.post("/v1/tasks", alone).await;
+    assert_eq!((answer.code().as_str(), answer.pointers()), ("unknown_parent", vec!["/after".to_owned()]));
+    assert!(answer.json()["errors"][0].get("index").is_none());
     let many: Vec<_> = (0..1001).map(|_| r#"{"payload":{"job":"a"}}"#).collect();
     for bad in [r#"{"tasks":[]}"#.to_owned(), "{}".to_owned(), format!(r#"{{"tasks":[{}]}}"#, many.join(","))]
     {
@@ -423,7 +444,7 @@ impl Stream {
         Self(response.into_body(), String::new())
     }
 
-    /// The next event: its name, its id, its data.
+    /// The next event: its name, its id, its data; null if it has none.
     async fn next(&mut self) -> Option<(String, String, Value)> {
         loop {
             if let Some((event, rest)) = self.1.split_once("\n\n") {
@@ -436,7 +457,11 @@ impl Stream {
                 if event.starts_with(':') {
                     continue;
                 }
-                return Some((field("event"), field("id"), serde_json::from_str(&field("data")).unwrap()));
+                return Some((
+                    field("event"),
+                    field("id"),
+                    serde_json::from_str(&field("data")).unwrap_or_default(),
+                ));
             }
             let frame =
                 tokio::time::timeout(Duration::from_secs(20), self.0.frame()).await.expect("an event");
@@ -472,6 +497,9 @@ async fn a_task_is_followed_to_its_end() {
 async fn all_ends_are_heard_and_none_is_left_out_after_a_cut() {
     let client = Client::new();
     let mut stream = Stream::open(&client, "/v1/events", None).await;
+    // Where it begins, for whoever hears nothing before the cut.
+    let (name, start, nothing) = stream.next().await.unwrap();
+    assert!(name.is_empty() && nothing.is_null());
     let mut ids = Vec::new();
     for number in 0..5 {
         ids.push(client.submit(r#"{"payload":{"job":"a"}}"#).await);
@@ -480,6 +508,8 @@ async fn all_ends_are_heard_and_none_is_left_out_after_a_cut() {
     let (name, first, task) = stream.next().await.unwrap();
     assert_eq!((name.as_str(), task["task_id"].as_str().unwrap()), ("COMPLETED", ids[0].as_str()));
     drop(stream);
+    let mut from_start = Stream::open(&client, "/v1/events", Some(&start)).await;
+    assert_eq!(from_start.next().await.unwrap().2["task_id"], ids[0]);
     let mut again = Stream::open(&client, "/v1/events", Some(&first)).await;
     let mut heard = Vec::new();
     for _ in 1..5 {

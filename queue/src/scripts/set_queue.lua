@@ -20,7 +20,8 @@ end
 local concurrency, per_key = tonumber(ARGV[6]), tonumber(ARGV[7])
 if concurrency > 0 and settings.concurrency == 0 then
   for _, id in ipairs(redis.call('HKEYS', P .. 'run')) do
-    if definition(id).name == name then
+    local def = definition(id)
+    if def and def.name == name then
       redis.call('ZADD', P .. 'f:' .. name, 0, id)
     end
   end
@@ -29,12 +30,11 @@ elseif concurrency == 0 then
 end
 local more_per_key = per_key > settings.per_key
 local rate, period = tonumber(ARGV[4]), tonumber(ARGV[5])
-if rate ~= settings.rate or period ~= settings.period then
-  -- Slices of another period are not comparable.
-  redis.call('HDEL', P .. 'rate', name)
-end
 settings.weight, settings.concurrency, settings.per_key = weight, concurrency, per_key
 settings.rate, settings.period, settings.defaults = rate, period, ARGV[8]
+if rate == 0 then
+  redis.call('HDEL', P .. 'rate', name)
+end
 if redis.call('HSET', P .. 'q', name, queue_settings(settings)) == 1 then
   redis.call('ZADD', P .. 'wake', 0, '1')
 end

@@ -183,7 +183,7 @@ for _, task in ipairs(mine) do
     local failure
     if action == 'retry' then
       s.ended, s.failures = s.ended + 1, s.failures + 1
-      remember_attempt(id, attempt, 'FAILED', ARGV[at + 1], kind, task.started, ARGV[at + 8])
+      remember_attempt(id, attempt, 'FAILED', ARGV[at + 1], kind, task.started, digits(now), ARGV[at + 8])
       local expires = expiry(def, s)
       failure = expires and now + wait >= expires and 'expired'
     else

@@ -14,6 +14,7 @@ end
 redis.call('HSET', P .. 'op:' .. id,
   'kind', ARGV[3], 'dry', ARGV[4], 'ns', ARGV[5], 'queue', ARGV[6], 'job', ARGV[7], 'tag', ARGV[8],
   'since', ARGV[9], 'before', ARGV[10], 'statuses', ARGV[11], 'created', digits(now),
+  'arrived', redis.call('HGET', P .. 'seq', 'last') or '0',
   'looked', '0', 'matched', '0', 'done', '0', 'pass', '0', 'status', '', 'set', '', 'at', '', 'member', '', 'finished', '')
 redis.call('ZADD', P .. 'ops', digits(now), id)
 return 1

@@ -44,7 +44,7 @@ local function reap(id, def)
     s.spared = s.spared + 1
   end
   s.ended, s.by, s.kind = s.ended + 1, 'reap ' .. token, 'worker_lost'
-  remember_attempt(id, s.ended, 'LOST', token, 'worker_lost', started, '')
+  remember_attempt(id, s.ended, 'LOST', token, 'worker_lost', started, digits(now), '')
   local expires = expiry(def, s)
   local word, kind = 'ready', 'worker_lost'
   if s.lost + s.spared >= MOST_LOST then

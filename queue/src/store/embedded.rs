@@ -57,6 +57,9 @@ pub struct Embedded {
 }
 
 impl Embedded {
+    /// The name of its file in its directory.
+    pub const FILE: &str = database::FILE;
+
     /// The store kept in a directory (as `queue.redb`), which is made if it is not there.
     ///
     /// `Unfit` if it cannot be opened, above all because another process has it open. After a

@@ -10,9 +10,13 @@ local function parse_options(options)
     return nil
   end
   local f, tail = fields_of(options, 5)
-  local parents = {}
+  -- One that is named twice ends once.
+  local parents, named = {}, {}
   for id in string.gmatch(string.sub(options, tail), '[^,]+') do
-    parents[#parents + 1] = id
+    if not named[id] then
+      named[id] = true
+      parents[#parents + 1] = id
+    end
   end
   return { expires = f[1], key = f[2], idempotency = f[3], print = f[4], parents = parents }
 end
@@ -64,9 +68,6 @@ local function accept(first)
         taken[key] = id .. ' ' .. options.print
       end
     end
-    stands_for[id] = same
-    reply[#reply + 1] = same
-    reply[#reply + 1] = accepted or digits(base)
     if not accepted then
       for _, parent in ipairs(options and options.parents or {}) do
         local stand_in = stands_for[parent]
@@ -80,6 +81,9 @@ local function accept(first)
       end
       fresh[#fresh + 1] = { at = at, ns = ns, options = options }
     end
+    stands_for[id] = same
+    reply[#reply + 1] = same
+    reply[#reply + 1] = accepted or digits(base)
   end
   if #fresh == 0 then
     return reply

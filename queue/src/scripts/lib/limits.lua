@@ -4,7 +4,7 @@
 -- `k:<ns>:<queue>:<key>`    the tasks in flight of a concurrency key
 -- `pk:<ns>:<queue>:<key>`   the tasks parked because their key is full, with their own scores
 -- `parked:<ns>:<queue>`     all of a queue's parked tasks, the same way
--- `rate`                    queue -> its starts by slices of the period
+-- `rate`                    queue -> its starts by slices of time
 --
 -- Invariant: a task is parked only while another of its key is in flight.
 
@@ -49,47 +49,62 @@ local function enter_key(id, member, own_score, name, key)
   return false
 end
 
--- Starts are counted in slices of the period: what began in the last period and in the slice
--- that is running never exceeds the rate, so that no period of whatever beginning holds more.
+-- Starts are counted in slices of the period, each known by its end: a slice counts until a
+-- period after that, so that no period of whatever beginning holds more starts than the rate, also
+-- when the period has changed.
 local SLICES = 20
 
+local function keep_slices(name, kept)
+  local parts = {}
+  for i, slice in ipairs(kept) do
+    parts[i] = digits(slice.ends) .. ':' .. digits(slice.count)
+  end
+  redis.call('HSET', KEYS[1] .. 'rate', name, table.concat(parts, ' '))
+end
+
+-- The slices that count, how many starts they hold, and the end of the one that runs.
 local function slices_of(name, settings)
   local width = math.max(1, settings.period / SLICES)
-  local current = math.floor(now / width)
-  local kept, total = {}, 0
-  for slice, count in string.gmatch(redis.call('HGET', KEYS[1] .. 'rate', name) or '', '(%d+):(%d+)') do
-    slice, count = tonumber(slice), tonumber(count)
-    -- A clock that steps back a little changes nothing; what it left far in the future is let go,
-    -- since nobody could start until then.
-    if slice >= current - SLICES and slice <= current + 1 then
-      kept[#kept + 1] = { slice = slice, count = count }
+  local latest = math.ceil(now + width)
+  local kept, total, cut = {}, 0, false
+  for ends, count in string.gmatch(redis.call('HGET', KEYS[1] .. 'rate', name) or '', '(%d+):(%d+)') do
+    ends, count = tonumber(ends), tonumber(count)
+    if ends > latest then
+      -- The clock stepped back, or slices were longer: from now on it counts as of now.
+      ends, cut = latest, true
+    end
+    if now < ends + settings.period then
+      kept[#kept + 1] = { ends = ends, count = count }
       total = total + count
     end
   end
-  return { width = width, current = current, kept = kept, total = total }
+  if cut then
+    keep_slices(name, kept)
+  end
+  return kept, total, math.ceil((math.floor(now / width) + 1) * width)
 end
 
 -- How many tasks of a queue may start now, and, if none, when that changes.
 local function permits(name, settings)
-  local slices = slices_of(name, settings)
-  local free = settings.rate - slices.total
+  local kept, total = slices_of(name, settings)
+  local free = settings.rate - total
   if free > 0 then
     return free
   end
-  return 0, math.ceil((slices.kept[1].slice + SLICES + 1) * slices.width)
+  local first = kept[1].ends
+  for _, slice in ipairs(kept) do
+    first = math.min(first, slice.ends)
+  end
+  return 0, first + settings.period
 end
 
 local function spend(name, settings, started)
-  local slices = slices_of(name, settings)
-  local kept = slices.kept
-  if #kept > 0 and kept[#kept].slice >= slices.current then
-    kept[#kept].count = kept[#kept].count + started
+  local kept, _, ends = slices_of(name, settings)
+  local last = kept[#kept]
+  if last and last.ends == ends then
+    last.count = last.count + started
   else
-    kept[#kept + 1] = { slice = slices.current, count = started }
+    kept[#kept + 1] = { ends = ends, count = started }
   end
-  local parts = {}
-  for i, part in ipairs(kept) do
-    parts[i] = digits(part.slice) .. ':' .. digits(part.count)
-  end
-  redis.call('HSET', KEYS[1] .. 'rate', name, table.concat(parts, ' '))
+  keep_slices(name, kept)
 end

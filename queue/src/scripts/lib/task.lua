@@ -87,16 +87,16 @@ local function instance_of(token)
 end
 
 -- What came before a task's last attempt (`h:`), as much as is kept: per attempt, by its number,
--- how it ended.
+-- how and when it ended.
 local REMEMBERED = 100
 
-local function remember(id, field, what, token, kind, started, tail)
-  local record = VERSION .. pack({ what, token, kind, started, digits(now) }) .. tail
+local function remember(id, field, what, token, kind, started, at, tail)
+  local record = VERSION .. pack({ what, token, kind, started, at }) .. tail
   redis.call('HSET', KEYS[1] .. 'h:' .. id, field, record)
 end
 
-local function remember_attempt(id, attempt, what, token, kind, started, tail)
-  remember(id, digits(attempt), what, token, kind, started, tail)
+local function remember_attempt(id, attempt, what, token, kind, started, at, tail)
+  remember(id, digits(attempt), what, token, kind, started, at, tail)
   if attempt > REMEMBERED then
     local oldest = digits(attempt - REMEMBERED)
     redis.call('HDEL', KEYS[1] .. 'h:' .. id, oldest)

@@ -20,7 +20,7 @@ use crate::store::StoreError;
 const CACHE: usize = 64 << 20;
 
 /// The database's name in its directory.
-const FILE: &str = "queue.redb";
+pub(super) const FILE: &str = "queue.redb";
 
 /// Where the database is, and the handle to it while it is open.
 pub(super) struct Handle {

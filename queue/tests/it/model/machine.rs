@@ -596,11 +596,10 @@ impl Machine {
     }
 
     /// Carries an operation out, all at once: nothing else happens while the real one goes on.
-    pub(crate) fn operate(&mut self, kind: OperationKind, queue: &str, asked_at: u64) -> u64 {
+    pub(crate) fn operate(&mut self, kind: OperationKind, queue: &str) -> u64 {
         let mut done = 0;
         for status in kind.statuses() {
-            let meant =
-                |task: &Task| task.status() == *status && task.queue() == queue && task.created <= asked_at;
+            let meant = |task: &Task| task.status() == *status && task.queue() == queue;
             for id in self.ids(meant) {
                 match kind {
                     OperationKind::Redrive => _ = self.redrive(id),

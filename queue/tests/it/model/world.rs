@@ -189,7 +189,7 @@ impl World {
                 let filter = Filter { queue: Some(name(*queue)), ..Filter::default() };
                 let id = self.queue.start_operation(*kind, &filter, false).await.unwrap();
                 while self.queue.operate().await.unwrap() {}
-                let expected = self.machine.operate(*kind, name(*queue).as_str(), self.machine.now);
+                let expected = self.machine.operate(*kind, name(*queue).as_str());
                 assert_eq!(self.queue.operation(&id).await.unwrap().unwrap().done, expected);
             }
             Step::Retain { count, seconds } => {
