@@ -259,7 +259,7 @@ impl<'a> Injector<'a> {
         }
         if self.redis_starts && self.redis(&redis::cmd("PING")).is_ok() {
             self.redis_starts = false;
-            self.losses.redis_came_back();
+            self.losses.redis_answers();
             self.history.fault("redis answers again");
         }
         Ok(())
@@ -294,7 +294,10 @@ impl<'a> Injector<'a> {
             }
             Action::Start(target) => {
                 process(self.cluster, target).start()?;
-                self.redis_starts |= target == Target::Redis;
+                if target == Target::Redis {
+                    self.redis_starts = true;
+                    self.losses.redis_was_started();
+                }
             }
             Action::Freeze(worker) => self.cluster.workers[worker].signal(Signal::STOP)?,
             Action::Thaw(worker) => self.cluster.workers[worker].signal(Signal::CONT)?,
