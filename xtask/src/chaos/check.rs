@@ -43,6 +43,10 @@ pub(crate) enum Rule {
     FinalChanged,
     /// Nothing starts before its delay is over and its parents have ended as it asks for.
     TooEarly,
+    /// Nothing starts after it expired.
+    TooLate,
+    /// No two tasks of one concurrency key run at once.
+    Together,
     /// One attempt at a time, no more failures than allowed, and one of them ends the task.
     Attempts,
     /// The lifetime counters tell of one settlement for each task.
@@ -131,6 +135,7 @@ pub(crate) fn check(events: &[Event], finals: &Finals) -> Verdict {
     for task in finals.tasks.values() {
         check.task(task);
     }
+    check.together();
     check.counters();
     check.tally(events);
     check.verdict
@@ -191,6 +196,11 @@ impl<'a> Case<'a> {
 
     fn count(&self, id: &str, steer: Steer, outcome: Steered) -> u64 {
         self.steers(id).iter().filter(|&&done| done == (steer, outcome)).count() as u64
+    }
+
+    /// Whether a client did so, as far as it knows.
+    fn may_have(&self, id: &str, steer: Steer) -> bool {
+        self.count(id, steer, Steered::Done) + self.count(id, steer, Steered::Unknown) > 0
     }
 
     fn parents(&self, wish: &Wish) -> Vec<&'a Found> {
@@ -264,6 +274,7 @@ impl<'a> Check<'a> {
             self.violated(Rule::Stuck, task, format!("it is still {}", task.status));
         }
         self.beginning(task, wish);
+        self.expiry(task, wish);
         self.attempts(task, wish);
         self.steered(task);
         self.observed(task);
@@ -284,6 +295,7 @@ impl<'a> Check<'a> {
                 }
                 None
             }
+            "FAILED" if task.error.as_deref() == Some("expired") && wish.expires_at.is_some() => None,
             "FAILED" => {
                 let expected = wish.act.failure();
                 let kind = task.error.as_deref();
@@ -296,15 +308,14 @@ impl<'a> Check<'a> {
                 }
             }
             _ => {
-                let unknown = self.case.count(&task.id, Steer::Cancel, Steered::Unknown);
-                let done = self.case.count(&task.id, Steer::Cancel, Steered::Done);
+                let by_client = self.case.may_have(&task.id, Steer::Cancel);
                 let by_parent = wish.after_policy == AfterPolicy::Completed
                     && self
                         .case
                         .parents(wish)
                         .iter()
                         .any(|parent| parent.status != "COMPLETED" || parent.redrives > 0);
-                (unknown + done == 0 && !by_parent)
+                (!by_client && !by_parent)
                     .then(|| "it is CANCELLED, and neither a client nor a parent did it".into())
             }
         };
@@ -328,9 +339,10 @@ impl<'a> Check<'a> {
 
     /// It did not start before it might. A redrive frees it from delay and parents.
     fn beginning(&mut self, task: &Found, wish: &Wish) {
-        let starts = task.attempts.iter().map(|attempt| attempt.started_at).chain(task.started_at);
-        let Some(start) = starts.min().filter(|_| task.redrives == 0) else { return };
+        let Some(start) = task.first_start().filter(|_| task.redrives == 0) else { return };
+        let is_rescheduled = self.case.may_have(&task.id, Steer::Reschedule);
         if let Some(delay) = wish.delay_ms
+            && !is_rescheduled
             && start < task.created_at + delay
         {
             let what =
@@ -351,6 +363,42 @@ impl<'a> Check<'a> {
                 let what =
                     format!("it started at {start}; its parent {} is {status} since {end:?}", parent.id);
                 self.violated(Rule::TooEarly, task, what);
+            }
+        }
+    }
+
+    /// It started before it expired, or did not start. A redrive frees it from that.
+    fn expiry(&mut self, task: &Found, wish: &Wish) {
+        let Some(expires) = wish.expires_at.filter(|_| task.redrives == 0) else { return };
+        if let Some(start) = task.last_start().filter(|&start| start >= expires) {
+            let what = format!("it started at {start}, and had expired at {expires}");
+            self.violated(Rule::TooLate, task, what);
+        }
+        let is_expired = task.error.as_deref() == Some("expired");
+        // A retry that would come too late ends the task at once.
+        if is_expired && !wish.act.is_retried() && task.finished_at.is_some_and(|end| end < expires) {
+            self.violated(Rule::WrongEnd, task, format!("it expired before {expires}"));
+        }
+    }
+
+    /// Whoever has a concurrency key runs alone.
+    fn together(&mut self) {
+        let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (mark, tasks) in &self.case.by_mark {
+            let Some(wish) = self.case.wishes.get(mark) else { continue };
+            let Some(key) = wish.concurrency_key else { continue };
+            let attempts = tasks.iter().flat_map(|&task| task.attempts.iter().map(move |run| (run, task)));
+            runs.entry((wish.queue, key)).or_default().extend(attempts);
+        }
+        for ((queue, key), mut runs) in runs {
+            runs.sort_by_key(|(run, _)| (run.started_at, run.ended_at));
+            for pair in runs.windows(2) {
+                let [(before, other), (after, task)] = pair else { continue };
+                if after.started_at < before.ended_at {
+                    let what =
+                        format!("of {key} in {queue}, it ran beside {}: {before:?}, {after:?}", other.id);
+                    self.violated(Rule::Together, task, what);
+                }
             }
         }
     }

@@ -104,17 +104,7 @@ fn id(mark: &str) -> String {
 }
 
 fn wish(mark: &str, act: Act) -> Wish {
-    Wish {
-        mark: mark.into(),
-        act,
-        queue: "default",
-        priority: 0,
-        max_attempts: 2,
-        delay_ms: None,
-        after: Vec::new(),
-        after_policy: AfterPolicy::Completed,
-        keyed: true,
-    }
+    Wish { max_attempts: 2, ..Wish::plain(mark, act) }
 }
 
 fn child(parent: &str, after_policy: AfterPolicy) -> Wish {
@@ -336,6 +326,56 @@ fn a_start_before_the_delay_is_over_is_too_early() {
         let mut world = World::sound();
         world.add(&Wish { delay_ms: Some(delay), ..wish("late", Act::Echo) }, "COMPLETED");
         assert_eq!(world.broken(), broken, "{delay}");
+    }
+}
+
+#[test]
+fn a_delay_that_was_rescheduled_binds_no_more() {
+    let mut world = World::sound();
+    world.add(&Wish { delay_ms: Some(11), ..wish("late", Act::Echo) }, "COMPLETED");
+    world.steer("late", Steer::Reschedule, Steered::WrongState);
+    assert_eq!(world.broken(), [Rule::TooEarly]);
+    world.steer("late", Steer::Reschedule, Steered::Done);
+    assert_eq!(world.broken(), []);
+}
+
+#[test]
+fn a_start_after_the_expiry_is_too_late() {
+    for (expires_at, broken) in [(1011, &[][..]), (1010, &[Rule::TooLate])] {
+        let mut world = World::sound();
+        world.add(&Wish { expires_at: Some(expires_at), ..wish("brief", Act::Echo) }, "COMPLETED");
+        assert_eq!(world.broken(), broken, "{expires_at}");
+    }
+}
+
+#[test]
+fn only_what_may_expire_expires_and_not_too_early() {
+    for (expires_at, broken) in
+        [(Some(1000), &[][..]), (Some(2000), &[Rule::WrongEnd]), (None, &[Rule::WrongEnd])]
+    {
+        let mut world = World::sound();
+        world.add(&Wish { expires_at, ..wish("brief", Act::Echo) }, "FAILED");
+        let task = world.task("brief");
+        task.error = Some("expired".into());
+        task.attempts.clear();
+        task.started_at = None;
+        assert_eq!(world.broken(), broken, "{expires_at:?}");
+    }
+}
+
+#[test]
+fn two_tasks_of_a_key_that_ran_at_once_were_together() {
+    for (queue, start, broken) in
+        [("default", 1012, &[Rule::Together][..]), ("default", 1015, &[]), ("mail", 1012, &[])]
+    {
+        let mut world = World::sound();
+        let limited = |mark| Wish { concurrency_key: Some("key"), ..wish(mark, Act::Echo) };
+        world.add(&limited("one"), "COMPLETED");
+        world.add(&Wish { queue, ..limited("two") }, "COMPLETED");
+        let two = world.task("two");
+        two.attempts[0].started_at = start;
+        two.attempts[0].ended_at = start + 5;
+        assert_eq!(world.broken(), broken, "{queue} {start}");
     }
 }
 
