@@ -99,9 +99,12 @@ impl Losses {
                 calm.push(again - at);
             }
         }
+        // The ends of former lives may be dated otherwise.
+        let lives_once = |task: &&Found| task.redrives == 0;
         let settled = |attempt: &&Attempt| attempt.outcome != "LOST";
         let ends: Vec<_> = tasks
             .values()
+            .filter(lives_once)
             .flat_map(|task| &task.attempts)
             .filter(settled)
             .map(|attempt| attempt.ended_at)

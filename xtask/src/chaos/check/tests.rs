@@ -303,7 +303,7 @@ fn a_final_state_that_changed_without_a_redrive() {
     world.see("echo", "COMPLETED", 1, 1015);
     assert_eq!(world.broken(), []);
     world.see("echo", "COMPLETED", 1, 1016);
-    assert_eq!(world.broken(), [Rule::FinalChanged]);
+    assert_eq!(world.broken(), [Rule::FinalChanged, Rule::Attempts]);
 }
 
 #[test]
@@ -392,6 +392,18 @@ fn a_start_before_the_parents_end_is_too_early() {
 fn a_child_of_a_parent_that_did_not_complete_must_be_cancelled() {
     let world = family("permanent", "COMPLETED", AfterPolicy::Completed);
     assert_eq!(world.broken(), [Rule::WrongEnd, Rule::TooEarly]);
+    let mut world = family("permanent", "FAILED", AfterPolicy::Completed);
+    let child = world.task("child");
+    child.error = Some("expired".into());
+    child.attempts.clear();
+    child.started_at = None;
+    assert_eq!(world.broken(), [Rule::WrongEnd, Rule::WrongEnd], "nor may it expire without an expiry");
+    let wished = world.events.iter_mut().find_map(|event| match &mut event.what {
+        What::Wished(wish) if wish.mark == "child" => Some(wish),
+        _ => None,
+    });
+    wished.unwrap().expires_at = Some(1000);
+    assert_eq!(world.broken(), [], "it expired while it waited");
     let world = family("echo", "CANCELLED", AfterPolicy::Completed);
     assert_eq!(world.broken(), [Rule::WrongEnd], "its parent did complete");
     let world = family("permanent", "CANCELLED", AfterPolicy::Always);
@@ -415,6 +427,18 @@ fn attempts_that_overlap_or_are_too_many() {
     let mut world = World::sound();
     world.task("permanent").attempts.push(failed(2));
     assert_eq!(world.broken(), [Rule::Attempts], "tried again after a failure for good");
+}
+
+#[test]
+fn a_history_that_dates_an_attempt_otherwise_than_clients_saw_it() {
+    let mut world = World::sound();
+    world.see("echo", "COMPLETED", 1, 1015);
+    world.task("echo").attempts[0].ended_at = 1016;
+    assert_eq!(world.broken(), [Rule::Attempts]);
+    let mut world = redriven();
+    world.see("permanent", "FAILED", 1, 1015);
+    world.task("permanent").attempts[0].ended_at = 1990;
+    assert_eq!(world.broken().len(), usize::from(!REDRIVES_MAY_DATE_ENDS));
 }
 
 #[test]
