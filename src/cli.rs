@@ -4,6 +4,7 @@ mod client;
 mod health;
 mod job;
 mod queue;
+mod schedule;
 mod stats;
 mod submit;
 mod table;
@@ -55,6 +56,9 @@ enum Command {
     /// Look at queues, pause and resume them
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Look at schedules, set, delete, pause and resume them
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Look at jobs
     #[command(subcommand)]
     Job(JobCommand),
@@ -102,6 +106,47 @@ enum QueueCommand {
 }
 
 #[derive(Subcommand)]
+enum ScheduleCommand {
+    /// List the schedules
+    List(ClientArgs),
+    /// Show a schedule
+    Get {
+        /// The schedule's name
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Set a schedule; it is made if it is not there
+    Set {
+        #[command(flatten)]
+        set: Box<schedule::SetArgs>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Delete a schedule; its tasks stay
+    Delete {
+        /// The schedule's name
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Keep a schedule without ticks
+    Pause {
+        /// The schedule's name
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// End a pause: the schedule goes on from now
+    Resume {
+        /// The schedule's name
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Subcommand)]
 enum JobCommand {
     /// List the jobs that workers can run, and the plugins that were refused
     List(ClientArgs),
@@ -141,6 +186,18 @@ impl Cli {
             Command::Queue(QueueCommand::List(client)) => queue::list(&client.into()),
             Command::Queue(QueueCommand::Pause { queue, client }) => queue::pause(&queue, &client.into()),
             Command::Queue(QueueCommand::Resume { queue, client }) => queue::resume(&queue, &client.into()),
+            Command::Schedule(ScheduleCommand::List(client)) => schedule::list(&client.into()),
+            Command::Schedule(ScheduleCommand::Get { name, client }) => schedule::get(&name, &client.into()),
+            Command::Schedule(ScheduleCommand::Set { set, client }) => schedule::set(*set, &client.into()),
+            Command::Schedule(ScheduleCommand::Delete { name, client }) => {
+                schedule::delete(&name, &client.into())
+            }
+            Command::Schedule(ScheduleCommand::Pause { name, client }) => {
+                schedule::pause(&name, &client.into())
+            }
+            Command::Schedule(ScheduleCommand::Resume { name, client }) => {
+                schedule::resume(&name, &client.into())
+            }
             Command::Job(JobCommand::List(client)) => job::list(&client.into()),
             Command::Stats(client) => stats::run(&client.into()),
             Command::Health(args) => health::run(args),

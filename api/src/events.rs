@@ -17,8 +17,8 @@ use axum::{
 };
 use futures_util::stream::{self, Stream};
 use sentinel_queue::{
-    Task, TaskId,
-    list::{Ending, EndingCursor},
+    TaskId,
+    list::{Ending, EndingCursor, Listed},
     store::StoreError,
     task::TaskState,
 };
@@ -68,18 +68,24 @@ pub(crate) async fn task(
     let id = tasks::parse(&id)?;
     let watcher = app.watchers.watch(id);
     app.watchers.register(&watcher).await?;
-    let first = tasks::find(&app, id).await?;
+    let first = brief(&app, id).await?;
     let follower = Follower {
         app,
         id,
         watcher,
         closing: closing.map(|Extension(closing)| closing),
         registered: Instant::now(),
-        last: None,
+        last: String::new(),
         next: Some(first),
+        has_ended: false,
         _place: place,
     };
     Ok(stream_of(stream::unfold(follower, Follower::next)))
+}
+
+async fn brief(app: &App, id: TaskId) -> Result<Listed, Problem> {
+    let found = app.queue.briefs(&[id]).await?.pop();
+    found.ok_or_else(|| tasks::unknown(&id.to_string()))
 }
 
 /// One client that follows one task.
@@ -90,39 +96,32 @@ struct Follower {
     closing: Option<Closing>,
     registered: Instant,
     /// What was told last.
-    last: Option<String>,
+    last: String,
     /// What was read and not told.
-    next: Option<Task>,
+    next: Option<Listed>,
+    has_ended: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Follower {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        loop {
+        while !self.has_ended {
             let mut notified = std::pin::pin!(self.watcher.notified());
             notified.as_mut().enable();
             let task = match self.next.take() {
                 Some(task) => task,
-                None => match self.read().await {
-                    Ok(task) => task,
-                    // A client that is cut off comes again; what it then hears is the truth.
-                    Err(_away_or_gone) => return None,
-                },
+                // A client that is cut off comes again; what it then hears is the truth.
+                None => self.read().await.ok()?,
             };
-            let status = task.state.status();
-            if self.last.as_deref() == Some("end") {
-                return None;
+            if task.state.status().is_final() {
+                self.has_ended = true;
+                let whole = tasks::find(&self.app, self.id).await.ok()?;
+                return Some((Ok(event("end", &TaskView::from(whole))), self));
             }
             let seen = seen(&task);
-            if self.last.as_ref() != Some(&seen) {
-                let is_final = status.is_final();
-                self.last = Some(if is_final { "end".to_owned() } else { seen });
-                let event = if is_final {
-                    event("end", &TaskView::from(task))
-                } else {
-                    event("task", &TaskBrief::from(tasks::listed(task)))
-                };
-                return Some((Ok(event), self));
+            if self.last != seen {
+                self.last = seen;
+                return Some((Ok(event("task", &TaskBrief::from(task))), self));
             }
             tokio::select! {
                 () = &mut notified => {}
@@ -130,19 +129,20 @@ impl Follower {
                 () = closes(self.closing.as_ref()) => return None,
             }
         }
+        None
     }
 
-    async fn read(&mut self) -> Result<Task, Problem> {
+    async fn read(&mut self) -> Result<Listed, Problem> {
         if self.registered.elapsed() > REGISTER {
             self.app.watchers.register(&self.watcher).await?;
             self.registered = Instant::now();
         }
-        tasks::find(&self.app, self.id).await
+        brief(&self.app, self.id).await
     }
 }
 
 /// What makes one state of a task different from another, for those who follow it.
-fn seen(task: &Task) -> String {
+fn seen(task: &Listed) -> String {
     let progress = match &task.state {
         TaskState::InProgress { progress: Some(progress), .. } => {
             format!("{} {}", progress.percent, progress.message)

@@ -7,12 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use sentinel_queue::{
-    Backoff, JobName, Millis, Namespace, NewTask, Payload, Policy, Priority, QueueName, QueueSettings, Spec,
-    Status, Tag, Tags, TaskId, duration,
+    Backoff, JobName, Millis, Namespace, NewTask, Payload, Policy, Priority, QueueName, QueueSettings,
+    Schedule, ScheduleName, Spec, Status, Tag, Tags, TaskId, duration,
     list::Filter,
     payload::{PayloadError, check_json},
     queue::MAX_BATCH,
     retry::BackoffKind,
+    schedule::{BadZone, CatchUp, Cron, Timing, Zone},
     settings::Rate,
     steer::OperationKind,
     task::{AfterPolicy, MAX_PARENTS, When},
@@ -35,7 +36,7 @@ const LONGEST_DELAY: Duration = Duration::from_hours(3650 * 24);
 /// Takes a submit's body apart.
 pub(crate) fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Problem> {
     let fields = Fields::of(body::text(bytes)?, "", TASK)?;
-    let (task, errors) = task(bytes, fields, namespace, &[])?;
+    let (task, errors) = task_of(bytes, fields, namespace, &[])?;
     task.filter(|_| errors.is_empty()).ok_or_else(|| Problem::fields(errors))
 }
 
@@ -56,7 +57,7 @@ pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>
             errors.push(FieldError::at(at, "must be an object without a key that is there twice"));
             continue;
         };
-        let (task, wrong) = task(bytes, fields, namespace, &ids)?;
+        let (task, wrong) = task_of(bytes, fields, namespace, &ids)?;
         errors.extend(wrong.into_iter().map(|error| FieldError { index: Some(index), ..error }));
         ids.push(task.as_ref().map_or_else(TaskId::random, |task| task.id));
         tasks.extend(task);
@@ -66,7 +67,7 @@ pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>
 
 /// One task, if it is whole, and what is wrong. `earlier` are the tasks before it in its batch,
 /// which it may name by their number.
-fn task(
+fn task_of(
     body: &Bytes,
     mut fields: Fields<'_>,
     namespace: &Namespace,
@@ -171,6 +172,65 @@ pub(crate) fn queue_settings(bytes: &Bytes) -> Result<QueueSettings, Problem> {
     if errors.is_empty() { Ok(settings) } else { Err(Problem::fields(errors)) }
 }
 
+/// A schedule, and whether it is to be paused, if that is said.
+pub(crate) fn schedule(
+    bytes: &Bytes,
+    namespace: &Namespace,
+    name: ScheduleName,
+) -> Result<(Schedule, Option<bool>), Problem> {
+    const KNOWN: &[&str] = &["cron", "timezone", "catch_up", "paused", "task"];
+    const CATCH_UP: &str = "must be \"latest\", \"all\" or \"none\"";
+    let mut fields = Fields::of(body::text(bytes)?, "", KNOWN)?;
+    let cron = fields.require("cron", |raw| {
+        let text: String = json(raw, "must be a cron expression, such as \"0 9 * * 1-5\"")?;
+        text.parse::<Cron>().map_err(|error| error.to_string())
+    });
+    let zone = fields.take("timezone", zone).unwrap_or_default();
+    let catch_up = fields.take("catch_up", |raw| json::<CatchUp>(raw, CATCH_UP)).unwrap_or_default();
+    let paused = fields.take("paused", |raw| json(raw, "must be true or false"));
+    let task = fields.left.remove("task");
+    let task = match task.map(|raw| (raw, Fields::of(raw.get(), "/task", SCHEDULED))) {
+        None => {
+            fields.wrong("task", "is missing: it is what the schedule submits, {\"payload\": {\"job\": …}}");
+            None
+        }
+        Some((_, Err(_))) => {
+            fields.wrong("task", "must be an object without a key that is there twice");
+            None
+        }
+        Some((_, Ok(mut inner))) => {
+            for name in TASK.iter().filter(|name| !SCHEDULED.contains(name)) {
+                if inner.left.remove(*name).is_some() {
+                    inner.wrong(name, "cannot be given here: a schedule says itself when its tasks run");
+                }
+            }
+            let (task, errors) = task_of(bytes, inner, namespace, &[])?;
+            fields.errors.extend(errors);
+            task
+        }
+    };
+    let schedule = cron.zip(task).map(|(cron, task)| {
+        let timing = Timing { cron, zone };
+        Schedule { name, timing, catch_up, task: task.spec }
+    });
+    if let Some(Err(error)) = schedule.as_ref().map(Schedule::tags) {
+        let detail = format!("with the tag that the schedule adds: {error}");
+        fields.errors.push(FieldError::at("/task/tags", detail));
+    }
+    let errors = fields.finish();
+    schedule.filter(|_| errors.is_empty()).map(|schedule| (schedule, paused)).ok_or(Problem::fields(errors))
+}
+
+fn zone(raw: &RawValue) -> Result<Zone, String> {
+    let rule = BadZone.to_string();
+    let text: String = json(raw, &rule)?;
+    text.parse().map_err(|_| {
+        let zones: Vec<_> = Zone::all().collect();
+        let near = nearest(&text, zones.iter().map(String::as_str));
+        near.map_or_else(|| rule.clone(), |near| format!("{rule}: did you mean {near:?}?"))
+    })
+}
+
 /// An operation on many tasks, and whether it only counts.
 pub(crate) fn operation(
     bytes: &Bytes,
@@ -240,6 +300,9 @@ const TASK: &[&str] = &[
     "after",
     "after_policy",
 ];
+/// What the task of a schedule may say.
+const SCHEDULED: &[&str] =
+    &["payload", "queue", "priority", "timeout", "max_attempts", "backoff", "concurrency_key", "tags"];
 const POLICY: &[&str] = &["timeout", "max_attempts", "backoff"];
 const FILTER: &[&str] = &["status", "queue", "job", "tag", "since", "until"];
 const BACKOFF: &[&str] = &["kind", "base", "max", "jitter"];

@@ -17,6 +17,7 @@ mod operations;
 mod page;
 mod problem;
 mod queues;
+mod schedules;
 mod segment;
 mod server;
 mod steer;

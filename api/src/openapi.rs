@@ -5,7 +5,7 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, events, health, jobs, operations, problem::Code, queues, steer, tasks, workers};
+use crate::{App, events, health, jobs, operations, problem::Code, queues, schedules, steer, tasks, workers};
 
 /// What the document says besides its routes.
 #[derive(OpenApi)]
@@ -41,6 +41,10 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(queues::purge))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::get, schedules::set, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get))
         .routes(routes!(workers::list))

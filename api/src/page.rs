@@ -64,6 +64,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 }
 
 impl Page {
+    /// How many items are wanted.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The name behind which the page begins; empty for the first one.
+    pub(crate) fn after(&self) -> &str {
+        self.after.as_deref().unwrap_or_default()
+    }
+
     /// The page of a list that is sorted by name, and the cursor of the next.
     pub(crate) fn of<T>(&self, items: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Option<String>) {
         let after = self.after.as_deref();

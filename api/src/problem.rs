@@ -64,6 +64,8 @@ codes! {
     UnknownOperation = "unknown_operation" NOT_FOUND "No such operation",
     /// The attempt printed nothing, or its log is not kept any more.
     NoLog = "no_log" NOT_FOUND "No such log",
+    /// No schedule has this name.
+    UnknownSchedule = "unknown_schedule" NOT_FOUND "No such schedule",
     /// The task is in a state in which this cannot be done.
     WrongState = "wrong_state" CONFLICT "Not in this state",
     /// The queue holds tasks that this would put in disorder.
@@ -174,6 +176,12 @@ impl Problem {
     pub(crate) fn in_batch(mut self, index: usize) -> Self {
         let pointer = format!("/tasks/{index}/payload/job");
         self.errors.push(FieldError { index: Some(index), ..FieldError::at(pointer, self.detail.clone()) });
+        self
+    }
+
+    /// The same, of one field.
+    pub(crate) fn about(mut self, pointer: &str) -> Self {
+        self.errors.push(FieldError::at(pointer, self.detail.clone()));
         self
     }
 

@@ -13,7 +13,7 @@ use axum::{
 };
 use sentinel_queue::{
     NewTask, Task, TaskId,
-    list::{Cursor, Filter, Listed},
+    list::{Cursor, Filter},
     queue,
     task::{Definition, Progression, TaskState, When},
 };
@@ -395,10 +395,4 @@ pub(crate) async fn find(app: &App, id: TaskId) -> Result<Task, Problem> {
 pub(crate) fn unknown(id: &str) -> Problem {
     let shown: String = id.chars().take(64).collect();
     Problem::of(Code::UnknownTask, format!("no task has the id {shown:?}"))
-}
-
-/// A task as it is listed.
-pub(crate) fn listed(task: Task) -> Listed {
-    let Task { definition, progression, state, history: _ } = task;
-    Listed { definition, progression, state }
 }

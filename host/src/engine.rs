@@ -42,7 +42,7 @@ pub use self::{
     config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
     digest::Digest,
-    imports::{Progress, ProgressCell},
+    imports::{LookUp, Parent, ParentStatus, Parents, Progress, ProgressCell},
     interrupt::{Interrupt, Reason},
     limits::Limits,
     log::Log,

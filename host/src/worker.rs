@@ -9,6 +9,7 @@ mod heartbeat;
 mod leases;
 mod manifest;
 mod memory;
+mod parents;
 mod plugins;
 mod settle;
 mod turns;

@@ -236,6 +236,8 @@ pub struct Swept {
     pub reaped: Vec<Reaped>,
     /// Whether there is more to do at once.
     pub more: bool,
+    /// Whether schedules are due ([`crate::schedule::Scheduler`]).
+    pub schedules_due: bool,
 }
 
 /// A lease that ended.
@@ -331,11 +333,12 @@ impl Queue {
     /// Ends expired leases and makes due tasks ready; the next slice of each.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
         let reply = self.call_once(Script::Sweep, vec![]).await?.into_array()?;
-        let [now, next_due, promoted, reaped, more] = exactly(reply)?;
+        let [now, next_due, promoted, reaped, more, schedules_due] = exactly(reply)?;
         Ok(Swept {
             next_due: until(now.into_u64()?, next_due)?,
             promoted: promoted.into_u64()?,
             more: more.into_u64()? == 1,
+            schedules_due: schedules_due.into_u64()? == 1,
             reaped: groups(reaped.into_array()?, |[id, token, word]| {
                 Ok(Reaped {
                     id: stored(id.into_text()?.parse())?,

@@ -13,6 +13,7 @@ pub mod names;
 pub mod payload;
 pub mod queue;
 pub mod retry;
+pub mod schedule;
 pub mod settings;
 pub mod state;
 pub mod steer;
@@ -24,11 +25,13 @@ mod record;
 
 pub use self::{
     names::{
-        ConcurrencyKey, IdempotencyKey, JobName, Millis, Namespace, Priority, QueueName, Tag, Tags, TaskId,
+        ConcurrencyKey, IdempotencyKey, JobName, Millis, Namespace, Priority, QueueName, ScheduleName, Tag,
+        Tags, TaskId,
     },
     payload::Payload,
     queue::Queue,
     retry::Backoff,
+    schedule::Schedule,
     settings::QueueSettings,
     state::{ErrorKind, Status},
     task::{NewTask, Policy, Spec, Task},

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     names::{Invalid, JobName, Millis, Namespace, QueueName, Tag, TaskId},
-    queue::{Queue, exactly, groups, stored, text},
+    queue::{Queue, exactly, groups, state_of, stored, text},
     record,
     state::Status,
     store::{Reply, Script, StoreError},
@@ -144,11 +144,9 @@ impl Queue {
         let [next, items] = exactly(self.call(Script::Endings, args).await?.into_array()?)?;
         let endings = groups(items.into_array()?, |[at, id, header, state, finished]| {
             let id = stored(id.into_text()?.parse())?;
-            let progression = record::progression(&state.into_bytes()?)?;
-            let state = record::finished(&finished.into_bytes()?)?;
-            let definition = record::definition_header(id, &header.into_bytes()?)?;
-            let cursor = EndingCursor { at: Millis(at.into_u64()?), id: Some(id) };
-            Ok(Ending { cursor, task: Listed { definition, progression, state } })
+            let ended = record::finished(&finished.into_bytes()?)?;
+            let task = listed(id, &header.into_bytes()?, &state.into_bytes()?, ended)?;
+            Ok(Ending { cursor: EndingCursor { at: Millis(at.into_u64()?), id: Some(id) }, task })
         })?;
         let next = match endings.last() {
             Some(last) => last.cursor.clone(),
@@ -187,31 +185,39 @@ impl Queue {
             });
         }
         for item in groups(items.into_array()?, Ok::<[Reply; 6], _>)? {
-            let [id, status, header, state, finished, claim] = item;
+            let [id, status, header, progression, finished, claim] = item;
             let id = stored(id.into_text()?.parse())?;
             let header = header.into_bytes()?;
             if header.is_empty() {
                 slice.undefined.push(id);
                 continue;
             }
-            let mut definition = record::definition_header(id, &header)?;
-            let progression = record::progression(&state.into_bytes()?)?;
-            definition.spec.priority = progression.priority.unwrap_or(definition.spec.priority);
-            let state = match stored(status.into_text()?.parse())? {
-                Status::Queued => TaskState::Queued,
-                Status::Scheduled => TaskState::Scheduled,
-                Status::Blocked => TaskState::Blocked,
-                Status::InProgress => {
-                    let (token, started_at) = record::claim(&claim.into_text()?)?;
-                    let worker = record::worker_of(&token).unwrap_or_default().to_owned();
-                    TaskState::InProgress { worker, started_at, progress: None }
-                }
-                Status::Completed | Status::Failed | Status::Cancelled => {
-                    record::finished(&finished.into_bytes()?)?
-                }
-            };
-            slice.tasks.push(Listed { definition, progression, state });
+            let state = stored(status.into_text()?.parse())
+                .and_then(|status| state_of(status, finished, claim, Reply::Bytes(Bytes::new())))?;
+            slice.tasks.push(listed(id, &header, &progression.into_bytes()?, state)?);
         }
         Ok(slice)
     }
+
+    /// Tasks in brief, in the order of their ids; unknown ones are left out.
+    pub async fn briefs(&self, ids: &[TaskId]) -> Result<Vec<Listed>, StoreError> {
+        let reply = self.call(Script::Briefs, ids.iter().map(text).collect()).await?.into_array()?;
+        let briefs = groups(reply, |[id, status, header, progression, finished, claim, progress]| {
+            let status = status.into_text()?;
+            if status.is_empty() {
+                return Ok(None);
+            }
+            let id = stored(id.into_text()?.parse())?;
+            let state = state_of(stored(status.parse())?, finished, claim, progress)?;
+            listed(id, &header.into_bytes()?, &progression.into_bytes()?, state).map(Some)
+        })?;
+        Ok(briefs.into_iter().flatten().collect())
+    }
+}
+
+fn listed(id: TaskId, header: &Bytes, progression: &Bytes, state: TaskState) -> Result<Listed, StoreError> {
+    let mut definition = record::definition_header(id, header)?;
+    let progression = record::progression(progression)?;
+    definition.spec.priority = progression.priority.unwrap_or(definition.spec.priority);
+    Ok(Listed { definition, progression, state })
 }

@@ -20,22 +20,23 @@ impl Invalid {
     }
 }
 
-const NAME_LENGTH: usize = 64;
-
-/// Whether `text` matches `[a-z0-9][a-z0-9._-]{0,63}`.
-fn is_name(text: &str) -> bool {
+/// Whether `text` matches `[a-z0-9][a-z0-9._-]*` and is not longer than that.
+fn is_name(text: &str, longest: usize) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
-    bytes.len() <= NAME_LENGTH
+    bytes.len() <= longest
         && bytes.first().is_some_and(|&first| plain(first))
         && bytes.iter().all(|&byte| plain(byte) || b"._-".contains(&byte))
 }
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        name!($(#[$doc])* $name, $what, 64, "[a-z0-9][a-z0-9._-]{0,63}");
+    };
+    ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $pattern:literal) => {
         $(#[$doc])*
         ///
-        /// Matches `[a-z0-9][a-z0-9._-]{0,63}`.
+        #[doc = concat!("Matches `", $pattern, "`.")]
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(String);
 
@@ -50,12 +51,12 @@ macro_rules! name {
             type Err = Invalid;
 
             fn from_str(text: &str) -> Result<Self, Invalid> {
-                if is_name(text) {
+                if is_name(text, $longest) {
                     return Ok(Self(text.to_owned()));
                 }
                 // A hostile name may be long; an error message need not be.
-                let shown: String = text.chars().take(NAME_LENGTH + 1).collect();
-                Err(Invalid::new($what, shown, "must match [a-z0-9][a-z0-9._-]{0,63}"))
+                let shown: String = text.chars().take($longest + 1).collect();
+                Err(Invalid::new($what, shown, concat!("must match ", $pattern)))
             }
         }
 
@@ -76,6 +77,14 @@ name!(
     /// The name of a queue within its namespace.
     QueueName,
     "queue"
+);
+name!(
+    /// The name of a schedule within its namespace. It is shorter than others, because its tasks are
+    /// tagged `schedule:<name>` and a tag has at most 64 characters.
+    ScheduleName,
+    "schedule",
+    55,
+    "[a-z0-9][a-z0-9._-]{0,54}"
 );
 name!(
     /// Whose tasks these are. There is one namespace until there are tenants.

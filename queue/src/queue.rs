@@ -193,20 +193,8 @@ impl Queue {
         let [status, definition, state, finished, claim, progress, history] = exactly(reply)?;
         let (definition, progression) = stand(id, &definition.into_bytes()?, &state.into_bytes()?)?;
         let status = status.into_text()?;
-        let state = match status.parse().map_err(|_| lost(id, &status))? {
-            Status::Queued => TaskState::Queued,
-            Status::Scheduled => TaskState::Scheduled,
-            Status::Blocked => TaskState::Blocked,
-            Status::InProgress => {
-                let (token, started_at) = record::claim(&claim.into_text()?)?;
-                let worker = record::worker_of(&token).unwrap_or_default().to_owned();
-                let progress = parse_progress(&progress.into_text()?);
-                TaskState::InProgress { worker, started_at, progress }
-            }
-            Status::Completed | Status::Failed | Status::Cancelled => {
-                record::finished(&finished.into_bytes()?)?
-            }
-        };
+        let status = status.parse().map_err(|_| lost(id, &status))?;
+        let state = state_of(status, finished, claim, progress)?;
         let mut history = history_of(history.into_array()?)?;
         history.sort_by_key(Event::at);
         Ok(Some(Task { definition, progression, state, history }))
@@ -344,6 +332,11 @@ impl Queue {
         self.store.check().await
     }
 
+    /// Writes something: a store that only reads, or cannot keep what it is given, refuses that.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.call_once(Script::Probe, vec![]).await.map(drop)
+    }
+
     /// Calls a script, and again while its outcome is unknown and patience lasts.
     pub(crate) async fn call(&self, script: Script, args: Vec<Bytes>) -> Result<Reply, StoreError> {
         let since = Instant::now();
@@ -417,6 +410,26 @@ pub(crate) fn stand(
         definition.spec.priority = priority;
     }
     Ok((definition, progression))
+}
+
+/// Where a task is, of the parts that scripts answer.
+pub(crate) fn state_of(
+    status: Status,
+    finished: Reply,
+    claim: Reply,
+    progress: Reply,
+) -> Result<TaskState, StoreError> {
+    Ok(match status {
+        Status::Queued => TaskState::Queued,
+        Status::Scheduled => TaskState::Scheduled,
+        Status::Blocked => TaskState::Blocked,
+        Status::InProgress => {
+            let (token, started_at) = record::claim(&claim.into_text()?)?;
+            let worker = record::worker_of(&token).unwrap_or_default().to_owned();
+            TaskState::InProgress { worker, started_at, progress: parse_progress(&progress.into_text()?) }
+        }
+        Status::Completed | Status::Failed | Status::Cancelled => record::finished(&finished.into_bytes()?)?,
+    })
 }
 
 fn history_of(reply: Vec<Reply>) -> Result<Vec<Event>, StoreError> {

@@ -11,8 +11,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    names::{Millis, Namespace, Priority, QueueName, TaskId},
+    names::{Millis, Namespace, Priority, QueueName, ScheduleName, TaskId},
     payload::Payload,
+    schedule::{CatchUp, LastRun, Schedule, ScheduleInfo, Timing},
     settings::{QueueSettings, Rate},
     state::{ErrorKind, Status},
     store::StoreError,
@@ -274,6 +275,65 @@ pub(crate) fn settings(record: &Bytes) -> Result<(QueueSettings, bool), StoreErr
         defaults: defaults(&fields.rest())?,
     };
     Ok((settings, paused))
+}
+
+/// What scripts do not look at of a schedule, besides its payload.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct ScheduleHead {
+    #[serde(default)]
+    catch_up: CatchUp,
+    job: String,
+    queue: String,
+    #[serde(default)]
+    priority: i64,
+    #[serde(flatten)]
+    policy: Policy,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    concurrency_key: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    tags: String,
+}
+
+/// The part of a schedule that is opaque to scripts.
+pub(crate) fn schedule_tail(schedule: &Schedule) -> Bytes {
+    let Schedule { catch_up, task, .. } = schedule;
+    let head = ScheduleHead {
+        catch_up: *catch_up,
+        job: task.job.to_string(),
+        queue: task.queue.to_string(),
+        priority: task.priority.get().into(),
+        policy: task.policy.clone(),
+        concurrency_key: task.concurrency_key.as_ref().map(ToString::to_string).unwrap_or_default(),
+        tags: task.tags.to_string(),
+    };
+    tail(&head, task.payload.as_bytes())
+}
+
+/// Reads a schedule; its next tick stands elsewhere.
+pub(crate) fn schedule(
+    namespace: Namespace,
+    name: ScheduleName,
+    record: &Bytes,
+) -> Result<ScheduleInfo, StoreError> {
+    let mut fields = Fields::of(record)?;
+    let generation = fields.parse()?;
+    let paused = fields.text()? == "1";
+    let timing = Timing { cron: fields.parse()?, zone: fields.parse()? };
+    let at = fields.optional()?.map(Millis);
+    let task = fields.optional()?;
+    let last_run = at.zip(task).map(|(at, task)| LastRun { at, task });
+    let (head, payload) = split_tail::<ScheduleHead>(&fields.rest())?;
+    let mut task = Spec::new(head.job.parse().map_err(broken)?, Payload::stored(payload));
+    task.namespace = namespace;
+    task.queue = head.queue.parse().map_err(broken)?;
+    task.priority = Priority::new(head.priority).map_err(broken)?;
+    task.policy = head.policy;
+    task.tags = head.tags.parse().map_err(broken)?;
+    if !head.concurrency_key.is_empty() {
+        task.concurrency_key = Some(head.concurrency_key.parse().map_err(broken)?);
+    }
+    let schedule = Schedule { name, timing, catch_up: head.catch_up, task };
+    Ok(ScheduleInfo { schedule, paused, next: None, last_run, generation })
 }
 
 /// Reads what a queue asks for on behalf of its tasks.

@@ -7,6 +7,7 @@ use crate::{
     lease::Swept,
     names::Namespace,
     queue::{Queue, chance},
+    schedule::Scheduler,
     steer::Retention,
     store::StoreError,
 };
@@ -21,8 +22,9 @@ const RETAIN_EVERY: Duration = Duration::from_secs(10);
 pub async fn sweep_for_ever(queue: Queue, retention: Retention) {
     let mut away = false;
     let mut retained = Instant::now();
+    let mut scheduler = Scheduler::default();
     loop {
-        let swept = sweep(&queue, &retention, &mut retained).await;
+        let swept = sweep(&queue, &retention, &mut retained, &mut scheduler).await;
         let more = match swept {
             Ok(more) => {
                 away = false;
@@ -49,10 +51,18 @@ pub async fn sweep_for_ever(queue: Queue, retention: Retention) {
 }
 
 /// One sweep; whether there is more to do.
-async fn sweep(queue: &Queue, retention: &Retention, retained: &mut Instant) -> Result<bool, StoreError> {
+async fn sweep(
+    queue: &Queue,
+    retention: &Retention,
+    retained: &mut Instant,
+    scheduler: &mut Scheduler,
+) -> Result<bool, StoreError> {
     let swept = queue.sweep().await?;
     tell(&swept);
     let mut more = swept.more;
+    if swept.schedules_due {
+        more |= scheduler.run(queue).await?.more;
+    }
     more |= queue.operate().await?;
     if retained.elapsed() >= RETAIN_EVERY {
         let (removed, more_to_remove) = queue.retain(&Namespace::default(), retention).await?;

@@ -53,6 +53,17 @@ impl Client {
         })
     }
 
+    /// The answer to a PUT of JSON, as text.
+    pub(super) fn put(&self, path: &str, body: &str) -> Result<String> {
+        let request = self.agent.put(format!("{}{path}", self.server));
+        self.answer(request.content_type("application/json").send(body))
+    }
+
+    /// The answer to a DELETE, as text.
+    pub(super) fn delete(&self, path: &str) -> Result<String> {
+        self.answer(self.agent.delete(format!("{}{path}", self.server)).call())
+    }
+
     fn answer(&self, response: Result<Response<ureq::Body>, ureq::Error>) -> Result<String> {
         let mut response = response.with_context(|| {
             format!(

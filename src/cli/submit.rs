@@ -65,7 +65,8 @@ pub(super) fn run(args: SubmitArgs, client: &Client) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(payload: &str) -> Result<String> {
+/// A payload as it is said on the command line: itself, `@file`, or `-` for standard input.
+pub(super) fn read(payload: &str) -> Result<String> {
     if let Some(path) = payload.strip_prefix('@') {
         return std::fs::read_to_string(path).with_context(|| format!("the payload's file {path}"));
     }

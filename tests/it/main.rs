@@ -4,3 +4,4 @@ mod cluster;
 mod contract;
 mod crashes;
 mod redis_faults;
+mod schedules;

@@ -21,6 +21,7 @@ async fn every_documented_route_is_there() {
         for method in methods.as_object().unwrap().keys() {
             routes.push(format!("{} {path}", method.to_uppercase()));
             let concrete = path.replace("{id}", "x").replace("{queue}", "q").replace("{job}", "j");
+            let concrete = concrete.replace("{name}", "s");
             let method: Method = method.to_uppercase().parse().unwrap();
             let sent = request(method, &concrete).header(header::CONTENT_TYPE, "application/json");
             let sent = sent.body(Body::from("{}")).unwrap();
@@ -38,6 +39,7 @@ async fn every_documented_route_is_there() {
     assert_eq!(
         routes,
         [
+            "DELETE /v1/schedules/{name}",
             "GET /healthz",
             "GET /readyz",
             "GET /stats",
@@ -47,6 +49,8 @@ async fn every_documented_route_is_there() {
             "GET /v1/operations/{id}",
             "GET /v1/queues",
             "GET /v1/queues/{queue}",
+            "GET /v1/schedules",
+            "GET /v1/schedules/{name}",
             "GET /v1/tasks",
             "GET /v1/tasks/{id}",
             "GET /v1/tasks/{id}/events",
@@ -58,12 +62,15 @@ async fn every_documented_route_is_there() {
             "POST /v1/queues/{queue}/pause",
             "POST /v1/queues/{queue}/purge",
             "POST /v1/queues/{queue}/resume",
+            "POST /v1/schedules/{name}/pause",
+            "POST /v1/schedules/{name}/resume",
             "POST /v1/tasks",
             "POST /v1/tasks/batch",
             "POST /v1/tasks/{id}/cancel",
             "POST /v1/tasks/{id}/redrive",
             "POST /v1/tasks/{id}/reschedule",
             "PUT /v1/queues/{queue}",
+            "PUT /v1/schedules/{name}",
         ]
     );
 }

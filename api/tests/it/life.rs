@@ -489,3 +489,18 @@ async fn all_ends_are_heard_and_none_is_left_out_after_a_cut() {
     let sent = request(Method::GET, "/v1/events").header("Last-Event-ID", "x");
     assert_eq!(client.send(sent.body(Body::empty()).unwrap()).await.pointers(), ["Last-Event-ID"]);
 }
+
+#[tokio::test]
+async fn case_17_listeners_are_capped_and_others_unharmed() {
+    let client = Client::new();
+    let mut streams = Vec::new();
+    for _ in 0..1024 {
+        streams.push(Stream::open(&client, "/v1/events", None).await);
+    }
+    let answer = client.get("/v1/events").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "too_many_listeners"));
+    assert_eq!(answer.headers["retry-after"], "1");
+    client.submit(r#"{"payload":{"job":"a"}}"#).await;
+    streams.pop();
+    streams.push(Stream::open(&client, "/v1/events", None).await);
+}

@@ -5,4 +5,5 @@ mod client;
 mod document;
 mod life;
 mod reading;
+mod schedules;
 mod wire;

@@ -15,7 +15,7 @@ use super::{
     bindings::sentinel::job::types,
     cpu::CpuMeter,
     host::Host,
-    imports::ProgressCell,
+    imports::{Parents, ProgressCell},
     interrupt::Interrupt,
     limits::Limits,
     log::LogSink,
@@ -56,24 +56,26 @@ pub struct Call {
     pub progress: Arc<ProgressCell>,
     /// What stops it.
     pub interrupt: Interrupt,
+    /// The tasks that it waited for, if there are any.
+    pub parents: Option<Arc<dyn Parents>>,
 }
 
 impl Call {
     /// An attempt at `task` under the plugin's limits and the task's timeout.
     pub fn new(plugin: &Plugin, task: GuestTask) -> Self {
         let limits = plugin.limits_for(task.timeout);
-        Self { task, limits, progress: Arc::default(), interrupt: Interrupt::new() }
+        Self { task, limits, progress: Arc::default(), interrupt: Interrupt::new(), parents: None }
     }
 }
 
 /// Makes the attempt.
 pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let started = Instant::now();
-    let Call { task, limits, progress, interrupt } = call;
+    let Call { task, limits, progress, interrupt, parents } = call;
     let payload_bytes = task.payload.len() as u64;
     let log = LogSink::new(limits.log_bytes);
     let meter = Arc::new(CpuMeter::default());
-    let host = Host::new(&limits, Arc::clone(&meter), interrupt.clone(), progress, &log);
+    let host = Host::new(&limits, Arc::clone(&meter), interrupt.clone(), progress, parents, &log);
     let mut store = store(plugin, &limits, host);
 
     let running = plugin.engine().ticker().running();
@@ -95,7 +97,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
         wait: spent.wait,
         wall: Duration::ZERO,
         peak_memory_bytes: data.limiter.peak_memory() as u64,
-        transfer_bytes: payload_bytes + returned_bytes + data.progress_bytes + log.written_bytes(),
+        transfer_bytes: payload_bytes + returned_bytes + data.imported_bytes + log.written_bytes(),
     };
     drop(store);
     let outcome = verdict::of(called, &circumstances);

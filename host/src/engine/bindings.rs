@@ -6,6 +6,10 @@
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "sentinel:job/job",
+    world: "sentinel:job/dependent-job",
+    imports: { "sentinel:job/parents": async | trappable },
     exports: { default: async },
 });
+
+/// A job, with all that jobs may import; what a component does not import it does not get.
+pub use {DependentJob as Job, DependentJobPre as JobPre};

@@ -10,7 +10,11 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::{
-    cpu::CpuMeter, imports::ProgressCell, interrupt::Interrupt, limiter::Limiter, limits::Limits,
+    cpu::CpuMeter,
+    imports::{Parents, ProgressCell},
+    interrupt::Interrupt,
+    limiter::Limiter,
+    limits::Limits,
     log::LogSink,
 };
 
@@ -27,8 +31,9 @@ pub(crate) struct Host {
     pub(crate) cpu_limit: Duration,
     pub(crate) interrupt: Interrupt,
     pub(crate) progress: Arc<ProgressCell>,
-    /// Bytes of progress messages.
-    pub(crate) progress_bytes: u64,
+    pub(crate) parents: Option<Arc<dyn Parents>>,
+    /// Bytes that our own imports carried.
+    pub(crate) imported_bytes: u64,
 }
 
 impl Host {
@@ -37,6 +42,7 @@ impl Host {
         meter: Arc<CpuMeter>,
         interrupt: Interrupt,
         progress: Arc<ProgressCell>,
+        parents: Option<Arc<dyn Parents>>,
         log: &LogSink,
     ) -> Self {
         let mut resources = ResourceTable::new();
@@ -49,7 +55,8 @@ impl Host {
             cpu_limit: limits.cpu(),
             interrupt,
             progress,
-            progress_bytes: 0,
+            parents,
+            imported_bytes: 0,
         }
     }
 }

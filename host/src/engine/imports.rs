@@ -5,6 +5,7 @@
 //! known and refused; what is refused is an error to the guest, and never a way out.
 
 mod config_store;
+mod parents;
 mod progress;
 mod refused;
 
@@ -12,6 +13,7 @@ use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 
 use super::{bindings::Job, host::Host};
 
+pub use parents::{LookUp, Parent, ParentStatus, Parents};
 pub use progress::{Progress, ProgressCell};
 pub(crate) use refused::NotGranted;
 
@@ -49,7 +51,10 @@ impl Provision {
             "wasi:config" => Self::EmptyConfig,
             "sentinel:job"
                 if version.starts_with("0.1.")
-                    && matches!(path, "sentinel:job/types" | "sentinel:job/progress") =>
+                    && matches!(
+                        path,
+                        "sentinel:job/types" | "sentinel:job/progress" | "sentinel:job/parents"
+                    ) =>
             {
                 Self::Linked
             }
@@ -111,6 +116,7 @@ mod tests {
             ("wasi:http/outgoing-handler@0.2.3", Provision::Refused),
             ("wasi:config/store@0.2.0-draft", Provision::EmptyConfig),
             ("sentinel:job/progress@0.1.7", Provision::Linked),
+            ("sentinel:job/parents@0.1.0", Provision::Linked),
             ("sentinel:job/progress@0.2.0", Provision::Unknown),
             ("sentinel:job/state@0.1.0", Provision::Unknown),
             ("acme:rocket/engine", Provision::Unknown),

@@ -9,6 +9,7 @@ use super::{
     Shared,
     leases::Lease,
     memory::TopUp,
+    parents::StoredParents,
     settle::{self, Done},
     turns::Ended,
 };
@@ -42,7 +43,8 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
     };
     let asked = std::mem::take(&mut task.definition.spec.policy);
     task.definition.spec.policy = asked.or(&policy).or(&task.defaults);
-    let call = Call::new(&plugin, guest_task(&task, &plugin));
+    let mut call = Call::new(&plugin, guest_task(&task, &plugin));
+    call.parents = StoredParents::of(&shared.queue, &task.definition).map(|parents| Arc::new(parents) as _);
     hold(call.interrupt.clone(), Arc::clone(&call.progress));
     let Some(top_up) = shared.memory.top_up(plugin.limits().memory_bytes) else {
         return tell(Done::Release, true);

@@ -9,7 +9,7 @@ use sentinel_queue::{
     lease::Served,
     retry::{Backoff, BackoffKind},
     steer::Steered,
-    task::{Task, TaskState},
+    task::{AfterPolicy, Ended, Task, TaskState, When},
 };
 
 use self::rig::{Home, Rig, task};
@@ -246,6 +246,21 @@ async fn an_idle_worker_starts_a_task_at_once() {
             rig.ended(id).await;
         }
         assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        // One that is put off starts when it is due, not at the next look of somebody.
+        let mut late = Duration::ZERO;
+        for _ in 0..5 {
+            let mut new = task(r#"{"job":"hostile","do":"ok"}"#);
+            new.when = Some(When::After(Duration::from_millis(100)));
+            let ended = {
+                let id = rig.submit(new).await;
+                rig.ended(id).await
+            };
+            let TaskState::Completed { ended: Ended { started_at: Some(at), .. }, .. } = ended.state else {
+                panic!("{ended:?}");
+            };
+            late += Duration::from_millis(at.0 - ended.progression.due.unwrap().0);
+        }
+        assert!(late < Duration::from_millis(500), "{late:?} in five");
         rig.stop().await;
     }
 }
@@ -303,5 +318,31 @@ async fn what_a_task_leaves_out_its_job_says_and_then_its_queue() {
     assert_eq!(rig.ended(by_task).await.progression.failures, 3, "the fourth settled it");
     let ended = rig.ended(by_queue).await;
     assert_eq!(error_of(&ended), (ErrorKind::Timeout, Some("wall")));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_reads_its_parents_results_and_no_others() {
+    let rig = Rig::start(Home::Embedded, 4);
+    let good = rig.submit(task(r#"{"job":"hostile","do":"memory-to","mib":3}"#)).await;
+    let bad = rig.submit(task(r#"{"job":"hostile","do":"permanent"}"#)).await;
+    let child = |act: &str| {
+        let mut child = task(act);
+        child.spec.after = vec![good, bad];
+        child.spec.after_policy = AfterPolicy::Always;
+        child
+    };
+    let reads = rig.submit(child(r#"{"job":"hostile","do":"parents"}"#)).await;
+    let TaskState::Completed { result, .. } = rig.ended(reads).await.state else { panic!() };
+    let expected = r#"[{"job":"hostile","result":3,"status":"Status::Completed"},{"job":"hostile","result":null,"status":"Status::Failed"}]"#;
+    assert_eq!(result, expected);
+    let other = rig.submit(task(r#"{"job":"hostile","do":"ok"}"#)).await;
+    rig.ended(other).await;
+    let spies = rig.submit(child(&format!(r#"{{"job":"hostile","do":"result-of","id":"{other}"}}"#))).await;
+    let TaskState::Completed { result, .. } = rig.ended(spies).await.state else { panic!() };
+    assert_eq!(result, "null", "it is no parent");
+    let alone = rig.submit(task(r#"{"job":"hostile","do":"parents"}"#)).await;
+    let TaskState::Completed { result, .. } = rig.ended(alone).await.state else { panic!() };
+    assert_eq!(result, "[]");
     rig.stop().await;
 }

@@ -28,12 +28,12 @@ use wasip2::{cli::stdout::get_stdout, clocks::monotonic_clock, random};
 
 use bindings::{
     exports::sentinel::job::handler::{Failure, Guest, Task},
-    sentinel::job::progress,
+    sentinel::job::{parents, progress},
 };
 
 #[allow(missing_docs, clippy::pedantic, reason = "generated")]
 mod bindings {
-    wit_bindgen::generate!({ path: "../../wit", world: "sentinel:job/job" });
+    wit_bindgen::generate!({ path: "../../wit", world: "sentinel:job/dependent-job" });
 }
 
 const MIB: usize = 1 << 20;
@@ -104,6 +104,11 @@ enum Act {
     /// Fails so that it is tried again, until this attempt; from then on returns the attempt's
     /// number.
     OkFrom { attempt: u32 },
+
+    /// Returns `[{"job": …, "status": …, "result": …}]` of the task's parents.
+    Parents,
+    /// Returns the result of any task, or null.
+    ResultOf { id: String },
 
     /// Returns a file's text, or the error.
     ReadFile { path: String },
@@ -190,6 +195,17 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
             return Err(Failure::Retryable("as asked".into()));
         }
         Act::OkFrom { .. } => json!(task.attempt),
+
+        Act::Parents => parents::all()
+            .iter()
+            .map(|parent| {
+                let result = parents::result_of(&parent.id);
+                let result: Option<Value> =
+                    result.map(|json| serde_json::from_str(&json).unwrap_or_default());
+                json!({"job": parent.job, "status": format!("{:?}", parent.status), "result": result})
+            })
+            .collect(),
+        Act::ResultOf { id } => json!(parents::result_of(&id)),
 
         Act::ReadFile { path } => or_error(fs::read_to_string(path)),
         Act::Socket { address } => or_error(TcpStream::connect(address).map(|_| "connected".into())),

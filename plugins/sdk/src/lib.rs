@@ -52,6 +52,7 @@
 
 mod entry;
 mod failure;
+pub mod parents;
 mod payload;
 pub mod progress;
 mod task;
@@ -70,7 +71,7 @@ pub mod __private {
     pub use crate::entry::*;
 }
 
-/// The world `job` of `wit/job.wit`. The export macro is public so that the crates of jobs need
+/// The world `dependent-job` of `wit/job.wit`: a component imports what of it is used. The export macro is public so that the crates of jobs need
 /// neither wit-bindgen nor the WIT.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
@@ -78,7 +79,7 @@ pub mod __private {
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "sentinel:job/job",
+        world: "sentinel:job/dependent-job",
         pub_export_macro: true,
         export_macro_name: "__sentinel_job_export",
         default_bindings_module: "::sentinel_job::__private::bindings",

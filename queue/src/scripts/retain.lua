@@ -26,10 +26,13 @@ for at = 3, #ARGV, 3 do
   for _, id in ipairs(ids) do
     if redis.call('EXISTS', P .. 'p:' .. id) == 0 then
       local def = definition(id)
-      local x = fields_of(redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER - 1), 4)
+      local x = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER - 1)
       redis.call('ZREM', set, id)
-      erase(id, def, tonumber(x[4]))
-      removed = removed + 1
+      -- One without a definition must not keep the others from going.
+      if def and x ~= '' then
+        erase(id, def, tonumber(fields_of(x, 4)[4]))
+        removed = removed + 1
+      end
     end
   end
 end

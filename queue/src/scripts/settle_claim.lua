@@ -176,8 +176,9 @@ for _, task in ipairs(mine) do
   local id, at = task.id, task.at
   local action, attempt, kind = ARGV[at + 2], tonumber(ARGV[at + 5]), ARGV[at + 6]
   local ns = string.match(ARGV[at + 3], '^[^:]+')
-  if action == 'retry' or action == 'unknown' then
-    local def, s = definition(id), state(id)
+  local def = (action == 'retry' or action == 'unknown') and definition(id)
+  if def then
+    local s = state(id)
     local wait = tonumber(ARGV[at + 7])
     local failure
     if action == 'retry' then
@@ -199,7 +200,7 @@ for _, task in ipairs(mine) do
       watch_expiry(id, def, s)
     end
     write_state(id, s)
-  else
+  elseif action == 'COMPLETED' or action == 'FAILED' then
     conclude(task, ns, action, kind)
   end
   count(ns .. ':' .. action)

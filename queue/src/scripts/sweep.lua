@@ -6,7 +6,8 @@
 -- KEYS   the partition's prefix
 -- ARGV   clock
 -- Reply  the time, when the next task is due (or ''), how many became ready because they were
---        due, the reaped leases (id, token, and `ready` or `failed`), whether there is more to do
+--        due, the reaped leases (id, token, and `ready` or `failed`), whether there is more to do,
+--        whether schedules are due
 --
 -- Invariants: a task whose lease ended is ready again, or FAILED once it has lost as many leases
 -- as it may; a lease lies no further in the future than a clock that stepped back explains.
@@ -52,7 +53,7 @@ local function reap(id, def)
   end
   write_state(id, s)
   if word == 'failed' then
-    finish(id, def, 'FAILED', kind, token, s.ended, started, '')
+    finish(id, def, 'FAILED', kind, 'reap ' .. token, s.ended, started, '')
   else
     make_ready(id, def, s)
   end
@@ -95,4 +96,5 @@ end)
 
 local due = next_due()
 local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE
-return { digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0 }
+local ticks = redis.call('ZRANGEBYSCORE', P .. 'ticks', '-inf', digits(now), 'LIMIT', 0, 1)
+return { digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0, #ticks }

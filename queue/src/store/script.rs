@@ -64,6 +64,8 @@ scripts! {
     Watch = "watch",
     /// One task, whole.
     Get = "get",
+    /// Some tasks, in brief.
+    Briefs = "briefs",
     /// What an attempt printed.
     Log = "log",
     /// Tasks, a slice at a time.
@@ -72,6 +74,18 @@ scripts! {
     Endings = "endings",
     /// How far an operation has come.
     Operation = "operation",
+    /// Makes a schedule what is said.
+    SchedulePut = "schedule_put",
+    /// Removes a schedule.
+    ScheduleDelete = "schedule_delete",
+    /// Pauses or resumes a schedule.
+    SchedulePause = "schedule_pause",
+    /// Submits the tasks of a schedule's ticks.
+    ScheduleFire = "schedule_fire",
+    /// Schedules.
+    Schedules = "schedules",
+    /// The schedules whose tick has come.
+    SchedulesDue = "schedules_due",
     /// Whether tasks are where they should be.
     Audit = "audit",
     /// Tasks by status.
@@ -88,6 +102,8 @@ scripts! {
     Jobs = "jobs",
     /// Sets the length of leases, for the whole store.
     SetLease = "set_lease",
+    /// Writes something, to see whether that can be done.
+    Probe = "probe",
     /// Sets the markers of queues again.
     Wake = "wake",
 }
@@ -145,6 +161,7 @@ fn library(name: &str) -> &'static str {
         "place" => include_str!("../scripts/lib/place.lua"),
         "steer" => include_str!("../scripts/lib/steer.lua"),
         "page" => include_str!("../scripts/lib/page.lua"),
+        "schedule" => include_str!("../scripts/lib/schedule.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }
@@ -168,10 +185,13 @@ mod tests {
         let reading: Vec<_> = Script::ALL.iter().filter(|s| s.reads_only()).collect();
         let questions = [
             Script::Get,
+            Script::Briefs,
             Script::Log,
             Script::List,
             Script::Endings,
             Script::Operation,
+            Script::Schedules,
+            Script::SchedulesDue,
             Script::Audit,
             Script::Stats,
             Script::Queues,

@@ -16,6 +16,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use sentinel_queue::{
     ErrorKind, Namespace, Queue, TaskId,
     lease::{Claimed, Held, Instance, Served, Turn, Verdict},
+    schedule::{CatchUp, Schedule, Scheduler, Timing, Zone},
     store::{
         Answer, Durability, Reply, Scanned, Script, Store, Subscription,
         embedded::{Embedded, dump::Value},
@@ -38,6 +39,9 @@ enum Step {
     Sweep,
     Pause { queue: u8, paused: bool },
     Wake { queue: u8 },
+    Schedule { schedule: u8, seconds: u8, catch_up: CatchUp, paused: Option<bool> },
+    DropSchedule { schedule: u8 },
+    Fire,
     Look { pick: usize },
     Advance { millis: u64 },
     TurnBack { millis: u64 },
@@ -57,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Ending::Complete), 1 => Just(Ending::Fail),
         2 => Just(Ending::Retry), 1 => Just(Ending::Elsewhere),
     ];
+    let catch_up = prop_oneof![Just(CatchUp::Latest), Just(CatchUp::None)];
     prop_oneof![
         5 => (0..3_u8, -1000..=1000_i64, 1..20_usize)
             .prop_map(|(queue, priority, count)| Step::Submit { queue, priority, count }),
@@ -70,6 +75,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Sweep),
         1 => (0..3_u8, any::<bool>()).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
         1 => (0..3_u8).prop_map(|queue| Step::Wake { queue }),
+        1 => (0..3_u8, prop_oneof![Just(5_u8), Just(20)], catch_up, any::<Option<bool>>()).prop_map(
+            |(schedule, seconds, catch_up, paused)| Step::Schedule { schedule, seconds, catch_up, paused }),
+        1 => (0..3_u8).prop_map(|schedule| Step::DropSchedule { schedule }),
+        3 => Just(Step::Fire),
         3 => any::<usize>().prop_map(|pick| Step::Look { pick }),
         5 => prop_oneof![0..50_u64, 0..12_000_u64, Just(3_700_000)].prop_map(|millis| Step::Advance { millis }),
         1 => (0..60_000_u64).prop_map(|millis| Step::TurnBack { millis }),
@@ -139,6 +148,22 @@ impl World {
                 let marker = Bytes::from(format!("default:{}", name(queue)));
                 self.queue.wake(&[marker]).await.unwrap();
             }
+            Step::Schedule { schedule, seconds, catch_up, paused } => {
+                let put = Schedule {
+                    name: format!("s{schedule}").parse().unwrap(),
+                    timing: Timing {
+                        cron: format!("*/{seconds} * * * * *").parse().unwrap(),
+                        zone: Zone::default(),
+                    },
+                    catch_up,
+                    task: new_task(0).spec,
+                };
+                self.queue.put_schedule(&put, paused).await.unwrap();
+            }
+            Step::DropSchedule { schedule } => {
+                self.queue.delete_schedule(&ns, &format!("s{schedule}").parse().unwrap()).await.unwrap();
+            }
+            Step::Fire => drop(Scheduler::default().run(&self.queue).await.unwrap()),
             Step::Look { pick } => self.look(pick).await,
             Step::Advance { millis } => drop(self.clock.fetch_add(millis, Ordering::Relaxed)),
             Step::TurnBack { millis } => drop(self.clock.fetch_sub(millis, Ordering::Relaxed)),
@@ -216,6 +241,7 @@ impl World {
         assert!(self.queue.get(TaskId::random()).await.unwrap().is_none());
         self.queue.counts(&ns).await.unwrap();
         self.queue.queues(&ns).await.unwrap();
+        self.queue.schedules(&ns, "", 10).await.unwrap();
         self.queue.workers().await.unwrap();
         self.queue.jobs().await.unwrap();
     }

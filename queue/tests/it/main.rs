@@ -6,4 +6,5 @@ mod differential;
 mod keeping;
 mod life;
 mod limits;
+mod schedules;
 mod subscription;

@@ -50,7 +50,7 @@ fn a_trap_is_a_trap_with_the_guests_backtrace() {
     let failure = act("\"trap\"").fails();
     assert_fault(&failure, Fault::Trap);
     let frames = failure.backtrace.expect("a backtrace");
-    assert!(frames.contains("Hostile"), "functions are named: {frames}");
+    assert!(frames.contains("hostile::act_out"), "functions are named: {frames}");
 }
 
 #[test]

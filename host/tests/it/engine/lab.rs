@@ -103,6 +103,7 @@ impl Act {
             limits: self.limits.clone(),
             progress: std::sync::Arc::default(),
             interrupt: Interrupt::new(),
+            parents: None,
         }
     }
 

@@ -123,6 +123,10 @@ local function accept(first)
       end
     elseif waits then
       redis.call('ZADD', P .. 'due', digits(due), member)
+      if redis.call('ZRANGE', P .. 'due', 0, 0)[1] == member then
+        -- Idle workers wait until what was due first when they asked: now this one is.
+        mark(name)
+      end
     else
       local queue = ready[name]
       queue[#queue + 1] = score(tonumber(priority), settings_of(name).weight, base)

@@ -1,0 +1,68 @@
+//! `sentinel:job/parents`: how the tasks ended that this one waited for.
+//!
+//! Owns nothing: who runs the engine says where parents are looked up. Does not know of any store.
+//! Invariant: a guest learns of its own task's parents and of no other task.
+
+use std::{fmt, future::Future, pin::Pin};
+
+use crate::engine::{bindings::sentinel::job::parents, host::Host};
+
+/// What is looked up comes when it comes; an attempt that ends earlier drops the look-up.
+pub type LookUp<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where the parents of an attempt's task are looked up.
+pub trait Parents: fmt::Debug + Send + Sync {
+    /// All that are kept, in the order in which the task names them.
+    fn all(&self) -> LookUp<'_, Vec<Parent>>;
+
+    /// A completed parent's result, as JSON text; none for every other task.
+    fn result_of<'a>(&'a self, id: &'a str) -> LookUp<'a, Option<String>>;
+}
+
+/// A task that another one waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its UUID.
+    pub id: String,
+    /// Its job.
+    pub job: String,
+    /// How it ended.
+    pub status: ParentStatus,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentStatus {
+    /// With a result.
+    Completed,
+    /// With an error.
+    Failed,
+    /// By request, or because of another task.
+    Cancelled,
+}
+
+impl parents::Host for Host {
+    async fn all(&mut self) -> wasmtime::Result<Vec<parents::Parent>> {
+        let Some(known) = self.parents.clone() else { return Ok(Vec::new()) };
+        Ok(known.all().await.into_iter().map(Into::into).collect())
+    }
+
+    async fn result_of(&mut self, id: String) -> wasmtime::Result<Option<String>> {
+        let Some(known) = self.parents.clone() else { return Ok(None) };
+        let result = known.result_of(&id).await;
+        let bytes = result.as_ref().map_or(0, String::len) as u64;
+        self.imported_bytes = self.imported_bytes.saturating_add(bytes);
+        Ok(result)
+    }
+}
+
+impl From<Parent> for parents::Parent {
+    fn from(parent: Parent) -> Self {
+        let status = match parent.status {
+            ParentStatus::Completed => parents::Status::Completed,
+            ParentStatus::Failed => parents::Status::Failed,
+            ParentStatus::Cancelled => parents::Status::Cancelled,
+        };
+        Self { id: parent.id, job: parent.job, status }
+    }
+}
