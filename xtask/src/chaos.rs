@@ -48,6 +48,9 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(10);
 /// With this one, many leases end within a short run.
 const SHORT_LEASE: Duration = Duration::from_secs(1);
 
+/// A request whose client gave up may still be on its way: so long the API tries, and a call lasts.
+const LATE: Duration = Duration::from_secs(6);
+
 /// How long the cluster may take to end everything, besides some leases.
 const DRAIN: Duration = Duration::from_mins(1);
 
@@ -269,15 +272,21 @@ fn wait_until_ready(apis: &Apis) -> Result<()> {
     bail!("{ready} APIs are ready and see all workers, after a minute")
 }
 
-/// Waits until nothing waits or runs any more; answers whether that came, and how long it took.
+/// Waits until nothing waits or runs any more, and nothing more can come; answers whether that came, and how long it took.
 fn drain(injector: &mut Injector<'_>, apis: &Apis, lease: Duration) -> Result<(bool, Duration)> {
     let since = Instant::now();
+    let mut drained_after = None;
     while since.elapsed() < DRAIN + 6 * lease {
         injector.look()?;
         if let Reply::Answer { status: 200, body } = apis.send(0, &Request::get("/stats")) {
             let counts = &body["status_counts"];
             if ["QUEUED", "SCHEDULED", "BLOCKED", "IN_PROGRESS"].iter().all(|status| counts[status] == 0) {
-                return Ok((true, since.elapsed()));
+                drained_after.get_or_insert(since.elapsed());
+            } else {
+                drained_after = None;
+            }
+            if let Some(drain) = drained_after.filter(|_| since.elapsed() >= LATE) {
+                return Ok((true, drain));
             }
         }
         std::thread::sleep(Duration::from_millis(50));

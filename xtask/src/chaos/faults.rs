@@ -36,6 +36,17 @@ pub(crate) enum Target {
     Redis,
 }
 
+/// All there are.
+const ALL: [Target; WORKERS + APIS + 1] = [
+    Target::Worker(0),
+    Target::Worker(1),
+    Target::Worker(2),
+    Target::Worker(3),
+    Target::Api(0),
+    Target::Api(1),
+    Target::Redis,
+];
+
 /// What one fault at a time has in its hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Held {
@@ -50,9 +61,9 @@ pub(crate) enum Action {
     Kill(Target),
     Start(Target),
     /// SIGSTOP.
-    Freeze(usize),
+    Freeze(Target),
     /// SIGCONT.
-    Thaw(usize),
+    Thaw(Target),
     /// SIGTERM; it is started again as soon as it has ended.
     Terminate(Target),
     FlushScripts,
@@ -70,7 +81,9 @@ impl Action {
             Self::Kill(Target::Worker(_)) => "worker killed",
             Self::Kill(Target::Api(_)) => "api killed",
             Self::Kill(Target::Redis) => "redis killed",
-            Self::Freeze(_) => "worker stopped and continued",
+            Self::Freeze(Target::Worker(_)) => "worker stopped and continued",
+            Self::Freeze(Target::Api(_)) => "api stopped and continued",
+            Self::Freeze(Target::Redis) => "redis stopped and continued",
             Self::Terminate(Target::Worker(_)) => "worker told to end",
             Self::Terminate(_) => "api told to end",
             Self::FlushScripts => "scripts flushed",
@@ -124,25 +137,30 @@ impl Planner {
         let leases = |rng: &mut Rng, from: f64, to: f64| self.lease.mul_f64(from + (to - from) * rng.f64());
         let rng = &mut self.rng;
         match rng.u32(0..100) {
-            0..22 => self.kill(worker, at, 100..2500),
-            22..30 => self.kill(api, at, 100..2500),
-            30..40 => {
-                let length = leases(rng, 0.2, 3.0);
-                let Target::Worker(number) = worker else { return };
-                self.span(Held::Process(worker), at, length, Action::Freeze(number), Action::Thaw(number));
+            0..21 => self.kill(worker, at, 100..2500),
+            21..28 => self.kill(api, at, 100..2500),
+            28..35 => self.kill(Target::Redis, at, 50..1500),
+            35..37 => ALL.into_iter().for_each(|target| self.kill(target, at, 50..2500)),
+            37..48 => {
+                let (target, most) = match rng.u32(0..11) {
+                    0..7 => (worker, 3.0),
+                    7..9 => (api, 2.0),
+                    _ => (Target::Redis, 1.5),
+                };
+                let length = leases(rng, 0.2, most);
+                self.span(Held::Process(target), at, length, Action::Freeze(target), Action::Thaw(target));
             }
-            40..48 => self.kill(Target::Redis, at, 50..1500),
-            48..56 => self.push(at, Action::FlushScripts),
-            56..62 => self.push(at, Action::KillClients("normal")),
-            62..65 => self.push(at, Action::KillClients("pubsub")),
-            65..71 => {
+            48..55 => self.push(at, Action::FlushScripts),
+            55..61 => self.push(at, Action::KillClients("normal")),
+            61..64 => self.push(at, Action::KillClients("pubsub")),
+            64..70 => {
                 let length = leases(rng, 0.1, 2.0);
                 let pause = Action::PauseClients(u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
                 if self.take(Held::Process(Target::Redis), at, length) {
                     self.push(at, pause);
                 }
             }
-            71..80 => {
+            70..80 => {
                 let length = leases(rng, 0.2, 3.0);
                 self.span(Held::Link, at, length, Action::Cut, Action::Join);
             }
@@ -230,9 +248,7 @@ impl<'a> Injector<'a> {
 
     /// Takes care that everything runs that should.
     pub(crate) fn look(&mut self) -> Result<()> {
-        let targets =
-            (0..WORKERS).map(Target::Worker).chain((0..APIS).map(Target::Api)).chain([Target::Redis]);
-        for target in targets {
+        for target in ALL {
             let process = process(self.cluster, target);
             let told = self.ending.get(&target);
             let Some(status) = process.ended()? else {
@@ -259,7 +275,7 @@ impl<'a> Injector<'a> {
         }
         if self.redis_starts && self.redis(&redis::cmd("PING")).is_ok() {
             self.redis_starts = false;
-            self.losses.redis_came_back();
+            self.losses.redis_answers();
             self.history.fault("redis answers again");
         }
         Ok(())
@@ -294,10 +310,23 @@ impl<'a> Injector<'a> {
             }
             Action::Start(target) => {
                 process(self.cluster, target).start()?;
-                self.redis_starts |= target == Target::Redis;
+                if target == Target::Redis {
+                    self.redis_starts = true;
+                    self.losses.redis_was_started();
+                }
             }
-            Action::Freeze(worker) => self.cluster.workers[worker].signal(Signal::STOP)?,
-            Action::Thaw(worker) => self.cluster.workers[worker].signal(Signal::CONT)?,
+            Action::Freeze(target) => {
+                process(self.cluster, target).signal(Signal::STOP)?;
+                if target == Target::Redis {
+                    self.losses.redis_went();
+                }
+            }
+            Action::Thaw(target) => {
+                process(self.cluster, target).signal(Signal::CONT)?;
+                if target == Target::Redis {
+                    self.losses.redis_answers();
+                }
+            }
             Action::Terminate(target) => {
                 process(self.cluster, target).signal(Signal::TERM)?;
                 self.ending.insert(target, Instant::now());
@@ -357,7 +386,7 @@ mod tests {
                 *kinds.entry(fault).or_insert(0) += 1;
             }
         }
-        assert_eq!(kinds.len(), 13, "{kinds:?}");
+        assert_eq!(kinds.len(), 15, "{kinds:?}");
         assert!(kinds.values().sum::<i32>() > 180, "{kinds:?}");
     }
 
@@ -367,10 +396,8 @@ mod tests {
             let mut down = BTreeMap::new();
             for planned in plan(seed, Duration::from_secs(30), LEASE) {
                 let (target, change) = match planned.action {
-                    Action::Kill(target) => (Held::Process(target), 1),
-                    Action::Start(target) => (Held::Process(target), -1),
-                    Action::Freeze(worker) => (Held::Process(Target::Worker(worker)), 1),
-                    Action::Thaw(worker) => (Held::Process(Target::Worker(worker)), -1),
+                    Action::Kill(target) | Action::Freeze(target) => (Held::Process(target), 1),
+                    Action::Start(target) | Action::Thaw(target) => (Held::Process(target), -1),
                     Action::Cut => (Held::Link, 1),
                     Action::Join => (Held::Link, -1),
                     Action::Proxy(mode) => (Held::Proxy, if mode == Mode::Open { -1 } else { 1 }),

@@ -83,11 +83,34 @@ pub(crate) struct Wish {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) after: Vec<String>,
     pub(crate) after_policy: AfterPolicy,
+    /// By when it must have started, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<u64>,
+    /// It never runs beside another of its queue with the same one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency_key: Option<&'static str>,
     /// Whether it carries an idempotency key.
     pub(crate) keyed: bool,
 }
 
 impl Wish {
+    /// One that asks for nothing but its act.
+    pub(crate) fn plain(mark: &str, act: Act) -> Self {
+        Self {
+            mark: mark.to_owned(),
+            act,
+            queue: "default",
+            priority: 0,
+            max_attempts: 3,
+            delay_ms: None,
+            after: Vec::new(),
+            after_policy: AfterPolicy::Completed,
+            expires_at: None,
+            concurrency_key: None,
+            keyed: false,
+        }
+    }
+
     /// Its payload.
     pub(crate) fn payload(&self) -> Value {
         let mut payload = json!(self.act);
@@ -97,12 +120,13 @@ impl Wish {
     }
 }
 
-/// What is done to a task that is there.
+/// What is done to a task that is there; the names are those of the API's paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Steer {
     Cancel,
     Redrive,
+    Reschedule,
 }
 
 /// What came of it.
@@ -152,7 +176,11 @@ impl What {
                 Some(mark.as_str()) == task_mark || Some(id.as_str()) == task_id
             }
             Self::Steered { id, .. } | Self::Observed { id, .. } => Some(id.as_str()) == task_id,
-            Self::Unexpected { request, .. } => task_id.is_some_and(|id| request.contains(id)),
+            Self::Unexpected { request, .. } => {
+                let quoted = task_mark.map(|mark| format!("{mark:?}"));
+                task_id.is_some_and(|id| request.contains(id))
+                    || quoted.is_some_and(|mark| request.contains(&mark))
+            }
             Self::Fault { .. } | Self::Misbehaved { .. } => false,
         }
     }

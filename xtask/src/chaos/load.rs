@@ -18,7 +18,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::{
-    history::{Act, AfterPolicy, History, Steer, Steered, What, Wish},
+    history::{Act, AfterPolicy, History, Steer, Steered, What, Wish, now},
     http::{Apis, Reply, Request},
     probe::Features,
     task,
@@ -37,6 +37,8 @@ const THINK_MS: u64 = 60;
 const INSIST: Duration = Duration::from_secs(30);
 
 const QUEUES: [&str; 3] = ["default", "mail", "bulk"];
+
+const CONCURRENCY_KEYS: [&str; 3] = ["red", "green", "blue"];
 
 /// All clients, at work.
 pub(crate) struct Load {
@@ -110,6 +112,8 @@ struct Own {
 /// One client.
 struct Client {
     number: u64,
+    /// Gives each of its acts a source of chance, whatever came of the acts before.
+    acts: Rng,
     rng: Rng,
     shared: Arc<Shared>,
     /// How many wishes it had.
@@ -121,8 +125,17 @@ struct Client {
 
 impl Client {
     fn new(number: u64, seed: u64, shared: Arc<Shared>) -> Self {
-        let rng = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number));
-        Self { number, rng, shared, wishes: 0, own: Vec::new(), ids: HashMap::new(), stopping_since: None }
+        let mut acts = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number));
+        Self {
+            number,
+            rng: acts.fork(),
+            acts,
+            shared,
+            wishes: 0,
+            own: Vec::new(),
+            ids: HashMap::new(),
+            stopping_since: None,
+        }
     }
 
     fn work(&mut self) {
@@ -135,13 +148,14 @@ impl Client {
     }
 
     fn act(&mut self) {
+        self.rng = self.acts.fork();
         let features = &self.shared.features;
-        let steers = [(features.cancel, Steer::Cancel), (features.redrive, Steer::Redrive)];
         match self.rng.u32(0..100) {
-            0..60 => self.submit_one(),
-            60..68 if features.batch => self.submit_batch(),
-            68..78 if steers[0].0 => self.steer(steers[0].1),
-            78..83 if steers[1].0 => self.steer(steers[1].1),
+            0..58 => self.submit_one(),
+            58..66 if features.batch => self.submit_batch(),
+            66..76 if features.cancel => self.steer(Steer::Cancel),
+            76..81 if features.redrive => self.steer(Steer::Redrive),
+            81..83 if features.reschedule => self.steer(Steer::Reschedule),
             83..86 if features.idempotency_key => self.submit_again(),
             _ => self.read(),
         }
@@ -161,22 +175,27 @@ impl Client {
                 }
             }
         }
-        let delayed = features.delay && rng.u32(0..100) < 10;
-        let always = rng.u32(0..100) < 30;
+        let mut percent = |count: u32| rng.u32(0..100) < count;
+        let delayed = features.delay && percent(10);
+        let expires = features.expires_at && percent(5);
+        let is_limited = features.concurrency_key && percent(4);
+        let always = percent(30);
+        let keyed = features.idempotency_key && percent(75);
         let max_attempts = match act {
             Act::OkFrom { attempt } => attempt + rng.u64(0..3),
             _ => rng.u64(1..=3),
         };
         Wish {
-            mark: format!("c{}-{}", self.number, self.wishes),
             max_attempts,
-            act,
             queue: rng.choice(QUEUES).unwrap_or(QUEUES[0]),
             priority: rng.i64(-10..=10),
             delay_ms: delayed.then(|| rng.u64(50..2500)),
             after,
             after_policy: if always { AfterPolicy::Always } else { AfterPolicy::Completed },
-            keyed: features.idempotency_key && rng.u32(0..100) < 75,
+            expires_at: expires.then(|| now() + rng.u64(100..4000)),
+            concurrency_key: rng.choice(CONCURRENCY_KEYS).filter(|_| is_limited),
+            keyed,
+            ..Wish::plain(&format!("c{}-{}", self.number, self.wishes), act)
         }
     }
 
@@ -241,6 +260,11 @@ impl Client {
         });
         if let Outcome::Accepted(answers) = outcome {
             for (id, deduplicated) in answers {
+                if !deduplicated {
+                    let request = format!("{:?}, sent again", wish.mark);
+                    let answer = "not `deduplicated`".into();
+                    self.shared.history.note(What::Unexpected { request, answer });
+                }
                 self.shared.history.note(What::Accepted { mark: wish.mark.clone(), id, deduplicated });
             }
         }
@@ -258,6 +282,12 @@ impl Client {
         }
         if let Some(delay) = wish.delay_ms {
             body["delay"] = json!(format!("{delay}ms"));
+        }
+        if let Some(at) = wish.expires_at {
+            body["expires_at"] = json!(task::rfc3339(at));
+        }
+        if let Some(key) = wish.concurrency_key {
+            body["concurrency_key"] = json!(key);
         }
         if wish.keyed {
             body["idempotency_key"] = json!(wish.mark);
@@ -297,19 +327,21 @@ impl Client {
     }
 
     fn steer(&mut self, steer: Steer) {
-        let may = |own: &&mut Own| match steer {
-            Steer::Cancel => true,
-            Steer::Redrive => own.cancelled || own.wish.act.failure().is_some() || !own.wish.after.is_empty(),
+        let may = |own: &&mut Own| {
+            let wish = &own.wish;
+            steer != Steer::Redrive || own.cancelled || wish.act.failure().is_some() || !wish.after.is_empty()
         };
-        // The latest for cancels, so that they meet tasks that wait, that run and that end.
-        let among = if steer == Steer::Cancel { 4 } else { 60 };
+        // Among the latest, so that this meets tasks that wait, that run and that end.
+        let among = if steer == Steer::Redrive { 60 } else { 4 };
         let latest: Vec<_> = self.own.iter_mut().rev().filter(may).take(among).collect();
         let Some(own) = self.rng.choice(latest) else { return };
-        let path = match steer {
-            Steer::Cancel => format!("/v1/tasks/{}/cancel", own.id),
-            Steer::Redrive => format!("/v1/tasks/{}/redrive", own.id),
+        let body = match (steer, self.rng.bool()) {
+            (Steer::Reschedule, true) => json!({ "priority": self.rng.i64(-10..=10) }),
+            (Steer::Reschedule, false) => json!({ "delay": format!("{}ms", self.rng.u64(0..1500)) }),
+            _ => Value::Null,
         };
-        let request = Request { timeout: timeout(&mut self.rng), ..Request::post(&path, &Value::Null) };
+        let path = format!("/v1/tasks/{}/{}", own.id, json!(steer).as_str().unwrap_or_default());
+        let request = Request { timeout: timeout(&mut self.rng), ..Request::post(&path, &body) };
         let outcome = match self.shared.apis.send(self.rng.usize(..), &request) {
             Reply::NotSent => return,
             Reply::Answer { status: 200, .. } => Steered::Done,

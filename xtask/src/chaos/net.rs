@@ -23,6 +23,9 @@ use super::proxy::Proxy;
 const INNER: &str = "192.0.2.1";
 const OUTER: &str = "192.0.2.2";
 
+/// The name of either end.
+const DEVICE: &str = "wire";
+
 /// The two namespaces and their link.
 pub(crate) struct Link {
     inner: String,
@@ -45,10 +48,11 @@ impl Link {
         let (inner, outer) = (&self.inner, &self.outer);
         ip(&["netns", "add", inner])?;
         ip(&["netns", "add", outer])?;
-        ip(&["-n", inner, "link", "add", "link", "type", "veth", "peer", "name", "link", "netns", outer])?;
+        let pair = ["type", "veth", "peer", "name", DEVICE, "netns", outer];
+        ip(&[&["-n", inner, "link", "add", "name", DEVICE], &pair[..]].concat())?;
         for (side, address) in [(inner, INNER), (outer, OUTER)] {
-            ip(&["-n", side, "addr", "add", &format!("{address}/24"), "dev", "link"])?;
-            ip(&["-n", side, "link", "set", "link", "up"])?;
+            ip(&["-n", side, "addr", "add", &format!("{address}/24"), "dev", DEVICE])?;
+            ip(&["-n", side, "link", "set", DEVICE, "up"])?;
             ip(&["-n", side, "link", "set", "lo", "up"])?;
         }
         let listener = listen_in(inner, &format!("{INNER}:{}", redis.port()))?;
@@ -70,11 +74,11 @@ impl Link {
 
     /// Takes the link down: nothing passes, and nobody is told.
     pub(crate) fn cut(&self) -> Result<()> {
-        ip(&["-n", &self.inner, "link", "set", "link", "down"])
+        ip(&["-n", &self.inner, "link", "set", DEVICE, "down"])
     }
 
     pub(crate) fn join(&self) -> Result<()> {
-        ip(&["-n", &self.inner, "link", "set", "link", "up"])
+        ip(&["-n", &self.inner, "link", "set", DEVICE, "up"])
     }
 }
 

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    history::{Act, AfterPolicy, History, What, Wish},
+    history::{Act, History, What, Wish, now},
     http::{Apis, Reply, Request},
+    task::rfc3339,
 };
 use crate::shell;
 
@@ -23,6 +24,9 @@ pub(crate) struct Features {
     pub(crate) idempotency_key: bool,
     pub(crate) cancel: bool,
     pub(crate) redrive: bool,
+    pub(crate) reschedule: bool,
+    pub(crate) expires_at: bool,
+    pub(crate) concurrency_key: bool,
     /// `sentinel audit`.
     pub(crate) audit: bool,
 }
@@ -35,16 +39,19 @@ impl Features {
         let Some(id) = probe.submit("plain", "/v1/tasks", &plain)? else {
             bail!("the API does not take a plain task");
         };
+        let takes =
+            |name, fields| Ok::<_, anyhow::Error>(probe.submit(name, "/v1/tasks", &fields)?.is_some());
         Ok(Self {
             batch: probe.submit("batch", "/v1/tasks/batch", &plain)?.is_some(),
-            delay: probe.submit("delay", "/v1/tasks", &json!({ "delay": "10ms" }))?.is_some(),
-            after: probe.submit("after", "/v1/tasks", &json!({ "after": [id] }))?.is_some(),
-            idempotency_key: probe
-                .submit("key", "/v1/tasks", &json!({ "idempotency_key": "probe-key" }))?
-                .is_some(),
-            // Neither can be done to a task that is COMPLETED: a server that knows them says so.
-            cancel: probe.steer(&id, "cancel")?,
-            redrive: probe.steer(&id, "redrive")?,
+            delay: takes("delay", json!({ "delay": "10ms" }))?,
+            after: takes("after", json!({ "after": [id] }))?,
+            idempotency_key: takes("idempotency", json!({ "idempotency_key": "probe" }))?,
+            expires_at: takes("expiry", json!({ "expires_at": rfc3339(now() + 60_000) }))?,
+            concurrency_key: takes("concurrency", json!({ "concurrency_key": "probe" }))?,
+            // None can be done to a task that is COMPLETED: a server that knows them says so.
+            cancel: probe.steer(&id, "cancel", &Value::Null)?,
+            redrive: probe.steer(&id, "redrive", &Value::Null)?,
+            reschedule: probe.steer(&id, "reschedule", &json!({ "priority": 1 }))?,
             audit: has_audit()?,
         })
     }
@@ -65,17 +72,7 @@ struct Probe<'a> {
 impl Probe<'_> {
     /// Submits a task that has these fields besides; answers its id unless it was refused.
     fn submit(&self, name: &str, path: &str, fields: &Value) -> Result<Option<String>> {
-        let wish = Wish {
-            mark: format!("probe-{name}"),
-            act: Act::Echo,
-            queue: "default",
-            priority: 0,
-            max_attempts: 3,
-            delay_ms: None,
-            after: Vec::new(),
-            after_policy: AfterPolicy::Completed,
-            keyed: false,
-        };
+        let wish = Wish::plain(&format!("probe-{name}"), Act::Echo);
         let mut task = fields.clone();
         task["payload"] = wish.payload();
         let is_batch = path.ends_with("batch");
@@ -93,9 +90,9 @@ impl Probe<'_> {
         }
     }
 
-    fn steer(&self, id: &str, verb: &str) -> Result<bool> {
+    fn steer(&self, id: &str, verb: &str, body: &Value) -> Result<bool> {
         self.apis.get(&format!("/v1/tasks/{id}?wait=30s"))?;
-        match self.apis.send(0, &Request::post(&format!("/v1/tasks/{id}/{verb}"), &Value::Null)) {
+        match self.apis.send(0, &Request::post(&format!("/v1/tasks/{id}/{verb}"), body)) {
             Reply::Answer { status: 409, .. } => Ok(true),
             Reply::Answer { status: 404 | 405, .. } => Ok(false),
             other => bail!("probing {verb}: {other:?}"),

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{cluster::connect, history::now, task::Found};
+use super::{
+    cluster::connect,
+    history::now,
+    task::{Attempt, Found},
+};
 
 /// What was lost, and when the store was away.
 pub(crate) struct Losses {
@@ -15,8 +19,8 @@ pub(crate) struct Losses {
     /// From when until when.
     outages: Vec<(u64, u64)>,
     redis_went: Option<u64>,
-    /// When Redis answered again.
-    returns: Vec<u64>,
+    /// When Redis was started again.
+    restarts: Vec<u64>,
 }
 
 /// A task whose worker was killed.
@@ -29,7 +33,7 @@ struct Lost {
 impl Losses {
     pub(crate) fn new(redis_url: &str) -> Self {
         let redis_url = redis_url.to_owned();
-        Self { redis_url, lost: Vec::new(), outages: Vec::new(), redis_went: None, returns: Vec::new() }
+        Self { redis_url, lost: Vec::new(), outages: Vec::new(), redis_went: None, restarts: Vec::new() }
     }
 
     /// Kills the worker with this process id, and takes note of what was lost with it. While Redis
@@ -49,8 +53,11 @@ impl Losses {
         self.redis_went = Some(now());
     }
 
-    pub(crate) fn redis_came_back(&mut self) {
-        self.returns.push(now());
+    pub(crate) fn redis_was_started(&mut self) {
+        self.restarts.push(now());
+    }
+
+    pub(crate) fn redis_answers(&mut self) {
         if let Some(went) = self.redis_went.take() {
             self.outages.push((went, now()));
         }
@@ -92,22 +99,32 @@ impl Losses {
                 calm.push(again - at);
             }
         }
-        let ends: Vec<_> =
-            tasks.values().flat_map(|task| &task.attempts).map(|attempt| attempt.ended_at).collect();
+        // The ends of former lives may be dated otherwise.
+        let lives_once = |task: &&Found| task.redrives == 0;
+        let settled = |attempt: &&Attempt| attempt.outcome != "LOST";
+        let ends: Vec<_> = tasks
+            .values()
+            .filter(lives_once)
+            .flat_map(|task| &task.attempts)
+            .filter(settled)
+            .map(|attempt| attempt.ended_at)
+            .collect();
         let first_after = |back: &u64| ends.iter().filter(|&end| end >= back).min().map(|end| end - back);
         Recovery {
-            tasks_lost_with_workers: self.lost.len(),
             ran_again: Quantiles::of(waits),
             ran_again_while_redis_was_there: Quantiles::of(calm),
-            first_end_after_redis_was_back: Quantiles::of(
-                self.returns.iter().filter_map(first_after).collect(),
+            first_end_after_redis_was_started: Quantiles::of(
+                self.restarts.iter().filter_map(first_after).collect(),
             ),
         }
     }
 }
 
-/// When a task ran again or ended, after its worker was killed.
+/// When a task ran again or ended, after its worker was killed. None if that attempt was not lost:
+/// its settlement was on its way already.
 fn moved_on(task: &Found, killed_at: u64) -> Option<u64> {
+    let held = |attempt: &&Attempt| (attempt.started_at..=attempt.ended_at).contains(&killed_at);
+    task.attempts.iter().filter(held).find(|attempt| attempt.outcome == "LOST")?;
     let starts = task.attempts.iter().map(|attempt| attempt.started_at).chain(task.started_at);
     starts.chain(task.finished_at).filter(|&at| at > killed_at).min()
 }
@@ -115,11 +132,10 @@ fn moved_on(task: &Found, killed_at: u64) -> Option<u64> {
 /// How fast the cluster recovered.
 #[derive(Debug, Serialize)]
 pub(crate) struct Recovery {
-    pub(crate) tasks_lost_with_workers: usize,
     /// From the kill of the worker to the next attempt's start.
     pub(crate) ran_again: Quantiles,
     pub(crate) ran_again_while_redis_was_there: Quantiles,
-    pub(crate) first_end_after_redis_was_back: Quantiles,
+    pub(crate) first_end_after_redis_was_started: Quantiles,
 }
 
 /// Of some times in milliseconds.
@@ -153,7 +169,7 @@ impl std::fmt::Display for Quantiles {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::task::Attempt, *};
+    use super::*;
 
     #[test]
     fn quantiles_are_of_the_sorted_times() {
@@ -168,14 +184,23 @@ mod tests {
         losses.lost.push(Lost { id: "a".into(), at: 100 });
         losses.lost.push(Lost { id: "b".into(), at: 100 });
         losses.outages.push((400, 500));
-        losses.returns.push(500);
-        let attempt = |started_at, ended_at| Attempt { started_at, ended_at, ..Attempt::default() };
-        let attempts = vec![attempt(50, 200), attempt(350, 380), attempt(390, 600)];
-        let a = Found { attempts, started_at: Some(390), finished_at: Some(600), ..Found::default() };
-        let b = Found { started_at: Some(700), finished_at: Some(800), ..Found::default() };
-        let figures = losses.figures(&BTreeMap::from([("a".into(), a), ("b".into(), b)]));
+        losses.restarts.push(500);
+        losses.lost.push(Lost { id: "c".into(), at: 100 });
+        let attempt = |outcome: &str, started_at, ended_at| Attempt {
+            outcome: outcome.into(),
+            started_at,
+            ended_at,
+            ..Attempt::default()
+        };
+        let task = |attempts| Found { attempts, ..Found::default() };
+        let a = task(vec![attempt("LOST", 50, 200), attempt("LOST", 350, 380), attempt("FAILED", 390, 600)]);
+        let b = task(vec![attempt("LOST", 50, 680), attempt("COMPLETED", 700, 800)]);
+        // This one's settlement was on its way when the worker was killed.
+        let c = task(vec![attempt("FAILED", 50, 101), attempt("COMPLETED", 151, 160)]);
+        let tasks = BTreeMap::from([("a".into(), a), ("b".into(), b), ("c".into(), c)]);
+        let figures = losses.figures(&tasks);
         assert_eq!(figures.ran_again, Quantiles { count: 2, p50_ms: 250, p99_ms: 600, max_ms: 600 });
         assert_eq!(figures.ran_again_while_redis_was_there, Quantiles::of(vec![250]));
-        assert_eq!(figures.first_end_after_redis_was_back, Quantiles::of(vec![100]));
+        assert_eq!(figures.first_end_after_redis_was_started, Quantiles::of(vec![100]));
     }
 }

@@ -92,7 +92,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "after a worker was killed its tasks ran again: {}", recovery.ran_again)?;
         writeln!(f, "  while Redis was there: {}", recovery.ran_again_while_redis_was_there)?;
-        writeln!(f, "after Redis was back an attempt ended: {}", recovery.first_end_after_redis_was_back)?;
+        writeln!(
+            f,
+            "after Redis was started an attempt ended: {}",
+            recovery.first_end_after_redis_was_started
+        )?;
         writeln!(f, "after the last fault everything ended within {drain_ms} ms")?;
         if !self.not_exercised.is_empty() {
             writeln!(f, "not exercised: {}", self.not_exercised.join(", "))?;

@@ -24,6 +24,18 @@ pub(crate) struct Found {
     pub(crate) redrives: u64,
 }
 
+impl Found {
+    /// When its first attempt started.
+    pub(crate) fn first_start(&self) -> Option<u64> {
+        self.attempts.iter().map(|attempt| attempt.started_at).chain(self.started_at).min()
+    }
+
+    /// When its last attempt started.
+    pub(crate) fn last_start(&self) -> Option<u64> {
+        self.attempts.iter().map(|attempt| attempt.started_at).chain(self.started_at).max()
+    }
+}
+
 /// An attempt that ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Attempt {
@@ -70,6 +82,12 @@ fn attempt(event: &Value) -> Option<Attempt> {
         started_at: millis(&event["started_at"])?,
         ended_at: millis(&event["at"])?,
     })
+}
+
+/// A time as the API takes it.
+pub(crate) fn rfc3339(millis: u64) -> String {
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -104,17 +104,7 @@ fn id(mark: &str) -> String {
 }
 
 fn wish(mark: &str, act: Act) -> Wish {
-    Wish {
-        mark: mark.into(),
-        act,
-        queue: "default",
-        priority: 0,
-        max_attempts: 2,
-        delay_ms: None,
-        after: Vec::new(),
-        after_policy: AfterPolicy::Completed,
-        keyed: true,
-    }
+    Wish { max_attempts: 2, ..Wish::plain(mark, act) }
 }
 
 fn child(parent: &str, after_policy: AfterPolicy) -> Wish {
@@ -313,7 +303,7 @@ fn a_final_state_that_changed_without_a_redrive() {
     world.see("echo", "COMPLETED", 1, 1015);
     assert_eq!(world.broken(), []);
     world.see("echo", "COMPLETED", 1, 1016);
-    assert_eq!(world.broken(), [Rule::FinalChanged]);
+    assert_eq!(world.broken(), [Rule::FinalChanged, Rule::Attempts]);
 }
 
 #[test]
@@ -340,6 +330,56 @@ fn a_start_before_the_delay_is_over_is_too_early() {
 }
 
 #[test]
+fn a_delay_that_was_rescheduled_binds_no_more() {
+    let mut world = World::sound();
+    world.add(&Wish { delay_ms: Some(11), ..wish("late", Act::Echo) }, "COMPLETED");
+    world.steer("late", Steer::Reschedule, Steered::WrongState);
+    assert_eq!(world.broken(), [Rule::TooEarly]);
+    world.steer("late", Steer::Reschedule, Steered::Done);
+    assert_eq!(world.broken(), []);
+}
+
+#[test]
+fn a_start_after_the_expiry_is_too_late() {
+    for (expires_at, broken) in [(1011, &[][..]), (1010, &[Rule::TooLate])] {
+        let mut world = World::sound();
+        world.add(&Wish { expires_at: Some(expires_at), ..wish("brief", Act::Echo) }, "COMPLETED");
+        assert_eq!(world.broken(), broken, "{expires_at}");
+    }
+}
+
+#[test]
+fn only_what_may_expire_expires_and_not_too_early() {
+    for (expires_at, broken) in
+        [(Some(1000), &[][..]), (Some(2000), &[Rule::WrongEnd]), (None, &[Rule::WrongEnd])]
+    {
+        let mut world = World::sound();
+        world.add(&Wish { expires_at, ..wish("brief", Act::Echo) }, "FAILED");
+        let task = world.task("brief");
+        task.error = Some("expired".into());
+        task.attempts.clear();
+        task.started_at = None;
+        assert_eq!(world.broken(), broken, "{expires_at:?}");
+    }
+}
+
+#[test]
+fn two_tasks_of_a_key_that_ran_at_once_were_together() {
+    for (queue, start, broken) in
+        [("default", 1012, &[Rule::Together][..]), ("default", 1015, &[]), ("mail", 1012, &[])]
+    {
+        let mut world = World::sound();
+        let limited = |mark| Wish { concurrency_key: Some("key"), ..wish(mark, Act::Echo) };
+        world.add(&limited("one"), "COMPLETED");
+        world.add(&Wish { queue, ..limited("two") }, "COMPLETED");
+        let two = world.task("two");
+        two.attempts[0].started_at = start;
+        two.attempts[0].ended_at = start + 5;
+        assert_eq!(world.broken(), broken, "{queue} {start}");
+    }
+}
+
+#[test]
 fn a_start_before_the_parents_end_is_too_early() {
     for (parent, policy) in [("echo", AfterPolicy::Completed), ("permanent", AfterPolicy::Always)] {
         let mut world = family(parent, "COMPLETED", policy);
@@ -352,6 +392,18 @@ fn a_start_before_the_parents_end_is_too_early() {
 fn a_child_of_a_parent_that_did_not_complete_must_be_cancelled() {
     let world = family("permanent", "COMPLETED", AfterPolicy::Completed);
     assert_eq!(world.broken(), [Rule::WrongEnd, Rule::TooEarly]);
+    let mut world = family("permanent", "FAILED", AfterPolicy::Completed);
+    let child = world.task("child");
+    child.error = Some("expired".into());
+    child.attempts.clear();
+    child.started_at = None;
+    assert_eq!(world.broken(), [Rule::WrongEnd, Rule::WrongEnd], "nor may it expire without an expiry");
+    let wished = world.events.iter_mut().find_map(|event| match &mut event.what {
+        What::Wished(wish) if wish.mark == "child" => Some(wish),
+        _ => None,
+    });
+    wished.unwrap().expires_at = Some(1000);
+    assert_eq!(world.broken(), [], "it expired while it waited");
     let world = family("echo", "CANCELLED", AfterPolicy::Completed);
     assert_eq!(world.broken(), [Rule::WrongEnd], "its parent did complete");
     let world = family("permanent", "CANCELLED", AfterPolicy::Always);
@@ -375,6 +427,18 @@ fn attempts_that_overlap_or_are_too_many() {
     let mut world = World::sound();
     world.task("permanent").attempts.push(failed(2));
     assert_eq!(world.broken(), [Rule::Attempts], "tried again after a failure for good");
+}
+
+#[test]
+fn a_history_that_dates_an_attempt_otherwise_than_clients_saw_it() {
+    let mut world = World::sound();
+    world.see("echo", "COMPLETED", 1, 1015);
+    world.task("echo").attempts[0].ended_at = 1016;
+    assert_eq!(world.broken(), [Rule::Attempts]);
+    let mut world = redriven();
+    world.see("permanent", "FAILED", 1, 1015);
+    world.task("permanent").attempts[0].ended_at = 1990;
+    assert_eq!(world.broken().len(), usize::from(!REDRIVES_MAY_DATE_ENDS));
 }
 
 #[test]
