@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     body,
-    problem::{Code, FieldError, Problem},
+    problem::{Code, FieldError, MOST_ERRORS, Problem},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -32,6 +32,10 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// The longest that a task may be put off.
 const LONGEST_DELAY: Duration = Duration::from_hours(3650 * 24);
+
+/// How many parents the tasks of a batch may have in all: the store looks at each while everybody
+/// else waits.
+const MOST_PARENTS: usize = 2000;
 
 /// Takes a submit's body apart.
 pub(crate) fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Problem> {
@@ -61,8 +65,17 @@ pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>
         let (task, wrong) =
             task_of(bytes, fields, namespace, &ids).map_err(|problem| problem.in_batch(index, ""))?;
         errors.extend(wrong.into_iter().map(|error| FieldError { index: Some(index), ..error }));
+        if errors.len() > MOST_ERRORS {
+            break;
+        }
         ids.push(task.as_ref().map_or_else(TaskId::random, |task| task.id));
         tasks.extend(task);
+    }
+    let parents: usize = tasks.iter().map(|task| task.spec.after.len()).sum();
+    if parents > MOST_PARENTS {
+        let rule =
+            format!("the tasks of a batch may wait for {MOST_PARENTS} tasks in all, and wait for {parents}");
+        errors.push(FieldError::at("/tasks", rule));
     }
     if errors.is_empty() { Ok(tasks) } else { Err(Problem::fields(errors)) }
 }
@@ -359,7 +372,7 @@ impl<'a> Fields<'a> {
 
     /// What was wrong, unknown fields included.
     fn finish(mut self) -> Vec<FieldError> {
-        for name in std::mem::take(&mut self.left).into_keys() {
+        for name in std::mem::take(&mut self.left).into_keys().take(MOST_ERRORS + 1) {
             let shown: String = name.chars().take(64).collect();
             let hint = nearest(&shown, self.known.iter().copied());
             let hint = hint.map_or_else(
@@ -441,7 +454,10 @@ fn parents(raw: &RawValue, earlier: &[TaskId]) -> Result<Vec<TaskId>, String> {
             Some(number) => number.parse::<usize>().ok().and_then(|number| earlier.get(number).copied()),
             None => name.parse().ok(),
         };
-        let id = found.ok_or_else(|| format!("{rule}: {name:?} is neither"))?;
+        let id = found.ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
+            format!("{rule}: {shown:?} is neither")
+        })?;
         if !parents.contains(&id) {
             parents.push(id);
         }

@@ -153,6 +153,9 @@ impl FieldError {
     }
 }
 
+/// So many errors are told one by one: an answer must not be larger than what was asked.
+pub(crate) const MOST_ERRORS: usize = 100;
+
 impl Problem {
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
         Self {
@@ -166,9 +169,14 @@ impl Problem {
     }
 
     /// Some fields are not acceptable.
-    pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
-        let named: Vec<_> =
+    pub(crate) fn fields(mut errors: Vec<FieldError>) -> Self {
+        let more = errors.len().saturating_sub(MOST_ERRORS);
+        errors.truncate(MOST_ERRORS);
+        let mut named: Vec<_> =
             errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+        if more > 0 {
+            named.push(format!("and {more} more"));
+        }
         Self { errors, ..Self::of(Code::InvalidField, named.join("; ")) }
     }
 

@@ -199,6 +199,17 @@ async fn a_bad_batch_is_refused_whole_and_says_where() {
         let answer = client.post("/v1/tasks/batch", bad).await;
         assert_eq!(answer.pointers(), ["/tasks"]);
     }
+    // What is wrong many times is not told many times.
+    let names: Vec<_> = (0..5000).map(|number| format!(r#""x{number}":1"#)).collect();
+    let answer = client.post("/v1/tasks", format!("{{{}}}", names.join(","))).await;
+    assert_eq!((answer.status.as_u16(), answer.pointers().len()), (422, 100));
+    // Nor may a batch wait for so many that everybody waits for it.
+    let parents: Vec<_> = (0..100).map(|number| format!(r##""#{number}""##)).collect();
+    let plain = vec![r#"{"payload":{"job":"a"}}"#.to_owned(); 100];
+    let child = format!(r#"{{"payload":{{"job":"a"}},"after":[{}]}}"#, parents.join(","));
+    let tasks = [plain, vec![child; 21]].concat().join(",");
+    let answer = client.post("/v1/tasks/batch", format!(r#"{{"tasks":[{tasks}]}}"#)).await;
+    assert_eq!((answer.status.as_u16(), answer.pointers()), (422, vec!["/tasks".to_owned()]));
     assert_eq!(client.get("/stats").await.json()["queue_size"], 0);
 }
 

@@ -133,7 +133,12 @@ impl Turns {
             }
             self.give_back().await;
             if !self.settlements.is_empty() {
+                let before = self.settlements.len();
                 self.turn().await;
+                if self.settlements.len() >= before {
+                    // The store is away.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
                 continue;
             }
             let wait = if stopped { Duration::from_millis(100) } else { left };

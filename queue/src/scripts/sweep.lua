@@ -24,9 +24,11 @@ local FORGET_OPERATION = 24 * 3600 * 1000
 local lease = lease_length()
 local may_reap = beat(lease)
 
+-- After a clock stepped back a lease may lie far in the future. It is cut to one that starts now:
+-- a living worker renews it in time, and of a dead one it ends soon enough.
 local beyond = redis.call('ZRANGEBYSCORE', P .. 'l', '(' .. digits(now + 2 * lease), '+inf', 'LIMIT', 0, SLICE)
 for _, id in ipairs(beyond) do
-  redis.call('ZADD', P .. 'l', digits(now + 1), id)
+  redis.call('ZADD', P .. 'l', digits(now + lease), id)
 end
 
 local reaped = {}
@@ -101,12 +103,12 @@ forget('opsdone', now - FORGET_OPERATION, function(operation)
   redis.call('DEL', P .. 'op:' .. operation)
 end)
 -- Idempotency keys that outlived their task.
-forget('iexp', now, function(key)
+local outlived = forget('iexp', now, function(key)
   redis.call('DEL', P .. 'i:' .. key)
 end)
 
 local due = next_due()
-local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE
+local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE or outlived == SLICE
 local ticks = redis.call('ZRANGEBYSCORE', P .. 'ticks', '-inf', digits(now), 'LIMIT', 0, 1)
 return {
   digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0, #ticks,

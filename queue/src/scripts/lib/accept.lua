@@ -108,7 +108,7 @@ local function accept(first)
       VERSION .. pack({ arrived, priority, digits(base) }) .. ARGV[at + 4] .. ARGV[at + 5]
 
     local delay = string.match(when, '^%+(%d+)$')
-    local due = delay and base + tonumber(delay) or tonumber(when)
+    local due = delay and now + tonumber(delay) or tonumber(when)
     local waits = due and due > now
     if waits then
       local s = state(id)

@@ -209,7 +209,7 @@ impl Machine {
         let created = self.last_submit;
         let due = new.when.map(|when| match when {
             When::At(at) => at.0,
-            When::After(delay) => created + u64::try_from(delay.as_millis()).unwrap(),
+            When::After(delay) => self.now + u64::try_from(delay.as_millis()).unwrap(),
         });
         let due = due.filter(|due| *due > self.now);
         if let Some(key) = &new.spec.idempotency_key {
@@ -318,7 +318,7 @@ impl Machine {
             if let Place::Leased(claim) = &mut task.place
                 && claim.until > now + 2 * LEASE
             {
-                claim.until = now + 1;
+                claim.until = now + LEASE;
             }
         }
         let ended = |task: &Task| matches!(&task.place, Place::Leased(claim) if claim.until <= now);
