@@ -12,13 +12,14 @@ mod worker;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::client::Client;
 use crate::{
     config::{Config, ServerArgs},
-    dev, serve, telemetry,
+    dev, serve,
+    telemetry::{self, LogFormat},
 };
 
 /// Runs tasks as sandboxed WebAssembly components.
@@ -62,6 +63,14 @@ enum Command {
     Stats(ClientArgs),
     /// Check a server from the inside of its container; exit code 0 if it is well
     Health(health::HealthArgs),
+    /// Make one attempt, as the child of a worker
+    #[command(hide = true)]
+    RunApart {
+        #[arg(long)]
+        log: LogFormat,
+        /// The task, for whoever looks at the processes: the worker says the rest
+        task: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -144,6 +153,11 @@ impl Cli {
             Command::Job(JobCommand::List(client)) => job::list(&client.into()),
             Command::Stats(client) => stats::run(&client.into()),
             Command::Health(args) => health::run(args),
+            Command::RunApart { log, task } => {
+                telemetry::start(log);
+                sentinel_host::apart::run().with_context(|| format!("the task {task}"))?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A real worker over a real store, with real components.
 
+mod apart;
 mod rig;
 
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ async fn a_thousand_tasks_run_in_exact_order(home: Home) {
     for number in 0..1000_i64 {
         let priority = number * 7919 % 41 - 20;
         let mut new = task(r#"{"job":"hostile","do":"ok"}"#);
-        new.priority = sentinel_queue::Priority::new(priority).unwrap();
+        new.spec.priority = sentinel_queue::Priority::new(priority).unwrap();
         expected.push((-priority, number, rig.submit(new).await));
     }
     expected.sort_unstable_by_key(|(priority, number, _)| (*priority, *number));
@@ -89,7 +90,7 @@ async fn hostile_jobs_end_by_name_while_their_neighbours_finish() {
         (r#""do":"permanent""#, ErrorKind::Permanent, None),
     ] {
         let mut new = task(&format!(r#"{{"job":"hostile",{act}}}"#));
-        new.policy = once(second);
+        new.spec.policy = once(second);
         hostile.push((rig.submit(new).await, kind, detail));
     }
     let mut neighbours = Vec::new();
@@ -117,7 +118,7 @@ async fn a_failing_task_is_tried_as_often_as_it_may_be() {
     let rig = Rig::start(Home::Embedded, 2);
     let mut new = task(r#"{"job":"hostile","do":"retryable"}"#);
     let quick = Backoff { kind: BackoffKind::Fixed, base: Duration::from_millis(20), ..Backoff::default() };
-    new.policy = Policy { max_attempts: Some(3), backoff: Some(quick), timeout: None };
+    new.spec.policy = Policy { max_attempts: Some(3), backoff: Some(quick), timeout: None };
     let id = rig.submit(new).await;
     let ended = rig.ended(id).await;
     assert_eq!(error_of(&ended).0, ErrorKind::Retryable);
@@ -129,9 +130,9 @@ async fn a_failing_task_is_tried_as_often_as_it_may_be() {
 async fn a_job_that_nobody_has_waits_and_costs_no_attempt() {
     let rig = Rig::start(Home::Embedded, 2);
     let id = rig.submit(task(r#"{"job":"nobody-has-this"}"#)).await;
-    let waiting = rig.until(id, |task| task.progression.last_error.is_some()).await;
+    let waiting = rig.until(id, |task| task.progression.last_kind.is_some()).await;
     assert_eq!(waiting.state, TaskState::Scheduled);
-    assert_eq!(waiting.progression.last_error.unwrap().kind, ErrorKind::UnknownJob);
+    assert_eq!(waiting.progression.last_kind, Some(ErrorKind::UnknownJob));
     assert_eq!(waiting.progression.ended, 0);
     rig.stop().await;
 }
@@ -183,7 +184,7 @@ async fn a_store_that_goes_away_convicts_nobody() {
     rig.queue.set_lease(Duration::from_secs(1)).await.unwrap();
     rig.work();
     let mut new = task(r#"{"job":"hostile","do":"sleep","ms":1500}"#);
-    new.policy = once(Duration::from_secs(20));
+    new.spec.policy = once(Duration::from_secs(20));
     let id = rig.submit(new).await;
     rig.until(id, |task| task.state.status() == Status::InProgress).await;
     rig.pause_store(Duration::from_millis(2500));
@@ -203,7 +204,7 @@ async fn a_task_that_a_worker_lost_and_claimed_again_is_renewed() {
     rig.queue.set_lease(lease).await.unwrap();
     rig.work();
     let mut new = task(r#"{"job":"hostile","do":"sleep","ms":3000}"#);
-    new.policy = once(Duration::from_secs(20));
+    new.spec.policy = once(Duration::from_secs(20));
     let id = rig.submit(new).await;
     rig.until(id, |task| task.state.status() == Status::InProgress).await;
     // As if the lease had ended: the task is ready again, and this worker is the only one there.
@@ -221,11 +222,11 @@ async fn a_task_that_a_worker_lost_and_claimed_again_is_renewed() {
 async fn a_worker_runs_only_what_waits_in_its_queues() {
     let mut rig = Rig::prepare(Home::Embedded, 2);
     let mine: QueueName = "mine".parse().unwrap();
-    rig.config.served = Served::Only(vec![(Namespace::default(), mine.clone())]);
+    rig.config.served = Served::Only(vec![(Namespace::default(), mine.clone(), 1)]);
     rig.work();
     let other = rig.submit(task(r#"{"job":"hostile","do":"ok"}"#)).await;
     let mut new = task(r#"{"job":"hostile","do":"ok"}"#);
-    new.queue = mine;
+    new.spec.queue = mine;
     let id = rig.submit(new).await;
     rig.ended(id).await;
     assert_eq!(rig.queue.get(other).await.unwrap().unwrap().state, TaskState::Queued);

@@ -7,11 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use sentinel_host::worker::{Plugins, Worker, WorkerConfig};
+use sentinel_host::worker::{Apart, Plugins, Worker, WorkerConfig};
 use sentinel_queue::{
-    Namespace, NewTask, Payload, Policy, Priority, Queue, QueueName, Status, Task, TaskId,
+    Namespace, NewTask, Payload, Queue, Spec, Status, Task, TaskId,
     lease::Served,
-    store::{Answer, Durability, Reply, Script, Store, embedded::Embedded, redis::Redis},
+    steer::Retention,
+    store::{
+        Answer, Durability, Reply, Scanned, Script, Store, Subscription, embedded::Embedded, redis::Redis,
+    },
 };
 use sentinel_testkit::RedisServer;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -61,6 +64,8 @@ impl Rig {
             memory_bytes: 4 << 30,
             served: Served::All,
             grace: Duration::from_secs(10),
+            retention: Retention::default(),
+            apart: Apart { program: "/nowhere/sentinel".into(), args: vec![] },
         };
         Self { queue: Queue::new(store), config, seen, server, working: None }
     }
@@ -140,15 +145,7 @@ impl Rig {
 
 pub(crate) fn task(payload: &str) -> NewTask {
     let (payload, job) = Payload::parse(Bytes::from(payload.to_owned())).unwrap();
-    NewTask {
-        id: TaskId::random(),
-        namespace: Namespace::default(),
-        queue: QueueName::default(),
-        priority: Priority::default(),
-        job,
-        payload,
-        policy: Policy::default(),
-    }
+    NewTask::new(Spec::new(job, payload))
 }
 
 /// Notes what is claimed, in order.
@@ -164,7 +161,7 @@ impl<S: Store> Store for Watched<S> {
             if script == Script::SettleClaim {
                 let tasks = reply.clone().into_array()?.remove(5).into_array()?;
                 let ids = tasks
-                    .chunks(3)
+                    .chunks(4)
                     .map(|task| task[0].clone().into_text().unwrap().parse::<TaskId>().unwrap());
                 self.seen.lock().unwrap().extend(ids);
             }
@@ -174,6 +171,14 @@ impl<S: Store> Store for Watched<S> {
 
     fn take_marker(&self, keys: Vec<Bytes>, timeout: Duration) -> Answer<'_, bool> {
         self.store.take_marker(keys, timeout)
+    }
+
+    fn subscribe(&self, channel: Bytes) -> Subscription {
+        self.store.subscribe(channel)
+    }
+
+    fn scan(&self, prefix: Bytes, cursor: Option<Bytes>) -> Answer<'_, Scanned> {
+        self.store.scan(prefix, cursor)
     }
 
     fn check(&self) -> Answer<'_, Durability> {
