@@ -22,14 +22,15 @@ mod worker;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::client::Client;
 pub(crate) use self::out::ReaderGone;
 use crate::{
     config::{Config, ServerArgs},
-    dev, serve, telemetry,
+    dev, serve,
+    telemetry::{self, LogFormat},
 };
 
 /// Runs tasks as sandboxed WebAssembly components.
@@ -104,6 +105,14 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Check a server from the inside of its container; exit code 0 if it is well
     Health(health::HealthArgs),
+    /// Make one attempt, as the child of a worker
+    #[command(hide = true)]
+    RunApart {
+        #[arg(long)]
+        log: LogFormat,
+        /// The task, for whoever looks at the processes: the worker says the rest
+        task: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -215,6 +224,11 @@ impl Cli {
             Command::Audit(args) => audit::run(&args),
             Command::Stats(client) => stats::run(&client.into()),
             Command::Health(args) => health::run(args),
+            Command::RunApart { log, task } => {
+                telemetry::start(log);
+                sentinel_host::apart::run().with_context(|| format!("the task {task}"))?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

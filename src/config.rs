@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use sentinel_host::worker::{WorkerConfig, default_slots, detect_budget};
+use sentinel_host::worker::{Apart, WorkerConfig, default_slots, detect_budget};
 use sentinel_queue::{
     Namespace, QueueName, duration,
     lease::Served,
@@ -102,6 +102,7 @@ impl ServerArgs {
         let slots = self.concurrency.or(file.concurrency).unwrap_or_else(|| default_slots(memory_bytes));
         let grace = self.grace.or(file.grace).unwrap_or_else(|| "30s".into());
         let grace = duration::parse(&grace).context("grace")?;
+        let log = self.log.or(file.log).unwrap_or(LogFormat::Text);
         Ok(Config {
             listen,
             redis: self.redis.or(file.redis),
@@ -113,9 +114,14 @@ impl ServerArgs {
                 served: served(self.queues.or(file.queues)).context("queues")?,
                 grace,
                 retention: retention(self.retain.or(file.retain)).context("retain")?,
+                // This very program, also when the file has been replaced meanwhile.
+                apart: Apart {
+                    program: "/proc/self/exe".into(),
+                    args: ["run-apart", "--log", log.as_str()].map(Into::into).into(),
+                },
             },
             allow_hosts: self.allow_host.or(file.allow_host).unwrap_or_default(),
-            log: self.log.or(file.log).unwrap_or(LogFormat::Text),
+            log,
         })
     }
 }

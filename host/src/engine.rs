@@ -34,6 +34,7 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::Linker;
 
 pub use self::{
@@ -42,7 +43,7 @@ pub use self::{
     config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
     digest::Digest,
-    imports::{LookUp, Parent, ParentStatus, Parents, Progress, ProgressCell},
+    imports::{KnownParents, LookUp, Parent, ParentStatus, Parents, Progress, ProgressCell},
     interrupt::{Interrupt, Reason},
     limits::Limits,
     log::Log,
@@ -53,7 +54,7 @@ pub use self::{
 use self::{compile::Compiler, host::Host, ticker::Ticker};
 
 /// How an engine is set up. [`EngineConfig::new`] has the defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EngineConfig {
     /// How many attempts run at once, at most.
     pub slots: NonZeroU32,
@@ -144,6 +145,17 @@ impl Engine {
     pub fn admit_bytes(&self, name: PluginName, bytes: &[u8]) -> Result<Plugin, AdmissionError> {
         let file = name.to_string();
         admission::admit(self, name, bytes).map_err(|refusal| AdmissionError { file, refusal })
+    }
+
+    /// Makes a plugin of what [`Plugin::code`] gave to the process that started this one.
+    pub(crate) fn take_over(
+        &self,
+        name: PluginName,
+        digest: Digest,
+        code: &[u8],
+    ) -> Result<Plugin, AdmissionError> {
+        let file = name.to_string();
+        admission::take_over(self, name, digest, code).map_err(|refusal| AdmissionError { file, refusal })
     }
 
     /// How it was set up.

@@ -1,7 +1,9 @@
 //! Sentinel's worker: runs queued tasks as sandboxed WebAssembly components.
 //!
 //! [`engine`] runs one component under limits and knows no queue. [`worker`] claims, runs and
-//! settles, and is the only place where the engine and the queue meet.
+//! settles, and is the only place where the engine and the queue meet. [`apart`] is the process that a
+//! worker starts for an attempt that may kill it.
 
+pub mod apart;
 pub mod engine;
 pub mod worker;

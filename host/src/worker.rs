@@ -4,6 +4,7 @@
 //! Two runtimes: the caller's is *control* (claims, renewals, settlements, deadlines); *guests* has
 //! one thread per core and runs nothing but guests, so that none of them can hold up a renewal.
 
+mod apart;
 mod attempt;
 mod heartbeat;
 mod leases;
@@ -18,7 +19,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -37,6 +38,7 @@ use self::{leases::Leases, turns::Turns};
 use crate::engine::Deadlines;
 
 pub use self::{
+    apart::Apart,
     memory::{MemoryBudget, SLOT_RESERVE, default_slots, detect_budget},
     plugins::{Plugins, Refusal},
 };
@@ -54,6 +56,8 @@ pub struct WorkerConfig {
     pub grace: Duration,
     /// What is kept of finished tasks.
     pub retention: Retention,
+    /// How the process is started that makes a dangerous attempt.
+    pub apart: Apart,
 }
 
 /// A worker that has not started yet.
@@ -73,6 +77,7 @@ struct Shared {
     deadlines: Deadlines,
     guests: tokio::runtime::Handle,
     lease_ms: AtomicU64,
+    draining: AtomicBool,
     started_at: SystemTime,
 }
 
@@ -102,6 +107,7 @@ impl Worker {
             guests: guests.handle().clone(),
             // Until the store has said it.
             lease_ms: AtomicU64::new(10_000),
+            draining: AtomicBool::new(false),
             started_at: SystemTime::now(),
         };
         Ok(Self { shared: Arc::new(shared), guests })
@@ -149,6 +155,11 @@ impl Shared {
     fn set_lease(&self, lease: Duration) {
         let millis = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.lease_ms.store(millis.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether the worker was told to stop.
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// What the worker says of itself with each renewal.

@@ -18,7 +18,7 @@ use wasmtime::component::{InstancePre, types::ComponentItem};
 use super::{
     Engine,
     bindings::{JobPre, sentinel::job::types},
-    compile::CompileError,
+    compile::{CompileError, Compiled},
     digest::Digest,
     host::Host,
     imports,
@@ -143,10 +143,31 @@ pub(super) fn admit(engine: &Engine, name: PluginName, bytes: &[u8]) -> Result<P
     }
     check_kind(bytes)?;
     let digest = Digest::of(bytes);
-    let compiled = engine.compiler().component(&digest, bytes).map_err(|error| match error {
-        CompileError::Invalid(error) => Refusal::Invalid(error),
-        CompileError::TooLarge(error) => Refusal::TooLarge(error),
-    })?;
+    let compiled = engine.compiler().component(&digest, bytes)?;
+    link(engine, name, digest, compiled)
+}
+
+/// Makes a plugin of the machine code of one that another process admitted.
+pub(super) fn take_over(
+    engine: &Engine,
+    name: PluginName,
+    digest: Digest,
+    code: &[u8],
+) -> Result<Plugin, Refusal> {
+    let compiled = engine.compiler().take_over(code)?;
+    link(engine, name, digest, compiled)
+}
+
+impl From<CompileError> for Refusal {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Invalid(error) => Self::Invalid(error),
+            CompileError::TooLarge(error) => Self::TooLarge(error),
+        }
+    }
+}
+
+fn link(engine: &Engine, name: PluginName, digest: Digest, compiled: Compiled) -> Result<Plugin, Refusal> {
     let linker = imports::linker_for(engine.linker(), &compiled.component)
         .map_err(Refusal::Unlinkable)?
         .map_err(Refusal::UnknownImports)?;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
 };
 
 /// What the guest is told of its task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestTask {
     /// The task's UUID.
     pub id: String,

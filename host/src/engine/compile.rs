@@ -2,8 +2,8 @@
 //!
 //! Owns compilation, which takes seconds and is done at admission only, and the cache of what
 //! was compiled. Does not know what a plugin may import or export. Invariant: machine code is
-//! loaded only when this process made it, or when it comes whole from a directory that nobody
-//! else can write to.
+//! loaded only when this process made it, when it comes whole from a directory that nobody else
+//! can write to, or from the process that started this one.
 
 use std::{
     fs,
@@ -72,13 +72,22 @@ impl Compiler {
         }
         Ok(Compiled { component, took: started.elapsed(), from_cache: false })
     }
+
+    /// The component whose machine code the process that started this one handed over.
+    pub(crate) fn take_over(&self, code: &[u8]) -> Result<Compiled, CompileError> {
+        let started = Instant::now();
+        let component = load(&self.engine, code).map_err(CompileError::TooLarge)?;
+        Ok(Compiled { component, took: started.elapsed(), from_cache: true })
+    }
 }
 
 #[allow(unsafe_code, reason = "machine code cannot be checked when it is loaded")]
 fn load(engine: &wasmtime::Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes were made by `precompile_component`, either just now or by a process of
     // the same user, who alone can write to the cache (`Cache::open`), and are whole
-    // (`Cache::get`). Being in memory, they do not change while they are in use.
+    // (`Cache::get`); or they are what the worker itself runs, which it wrote to the pipe that it
+    // made for this process (`Compiler::take_over`). Being in memory, they do not change while
+    // they are in use.
     unsafe { Component::deserialize(engine, artefact) }
 }
 

@@ -13,7 +13,7 @@ use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 
 use super::{bindings::Job, host::Host};
 
-pub use parents::{LookUp, Parent, ParentStatus, Parents};
+pub use parents::{KnownParents, LookUp, Parent, ParentStatus, Parents};
 pub use progress::{Progress, ProgressCell};
 pub(crate) use refused::NotGranted;
 

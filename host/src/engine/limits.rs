@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 /// The limits of one attempt. [`Limits::default`] is what a job gets that asks for nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// From the call of [`run`](super::Plugin::run) to the attempt's end, waiting included.
     pub wall: Duration,

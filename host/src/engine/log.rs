@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
     async_trait,
@@ -25,7 +26,7 @@ const TAIL_BYTES: usize = 2048;
 const PERMIT: usize = 64 << 10;
 
 /// The log of an attempt.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// The beginning of what was written, stdout and stderr interleaved as they came. Bytes that
     /// are not UTF-8 are replaced.

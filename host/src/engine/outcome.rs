@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::log::Log;
 
 /// Everything there is to say about a finished attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// How it ended.
     pub outcome: Outcome,
@@ -19,8 +21,22 @@ pub struct Report {
     pub log: Log,
 }
 
+impl Report {
+    /// Of an attempt of which nothing more is known.
+    pub fn of(outcome: Outcome) -> Self {
+        Self { outcome, usage: Usage::default(), log: Log::default() }
+    }
+
+    /// Of an attempt at which this host itself failed: a defect of ours. It counts as a failure,
+    /// so that a task that causes it each time has an end.
+    pub fn host_failed() -> Self {
+        let message = "the host failed while it ran this job; its log says more".into();
+        Self::of(Outcome::Failed(Failure { fault: Fault::HostLimit, message, backtrace: None }))
+    }
+}
+
 /// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The job returned this JSON text, kept byte for byte.
     Completed(String),
@@ -35,7 +51,7 @@ pub enum Outcome {
 }
 
 /// A failure of the job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind.
     pub fault: Fault,
@@ -46,7 +62,7 @@ pub struct Failure {
 }
 
 /// The kinds of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// The job asks to be tried again, or exited with a code other than zero.
     Retryable,
@@ -73,7 +89,7 @@ pub enum Fault {
 }
 
 /// Which time ran out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Clock {
     /// Time on the wall.
     Wall,
@@ -82,7 +98,7 @@ pub enum Clock {
 }
 
 /// What an attempt used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// CPU time of the guest and of the host working for it.
     pub cpu: Duration,

@@ -98,7 +98,13 @@ impl Plugin {
         }
     }
 
-    pub(super) fn engine(&self) -> &Engine {
+    /// Its machine code, for the one process that this one starts to run it alone: so that runs
+    /// the very same code, whatever became of the file.
+    pub(crate) fn code(&self) -> wasmtime::Result<Vec<u8>> {
+        self.0.pre.instance_pre().component().serialize()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
     }
 

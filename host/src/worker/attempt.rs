@@ -1,4 +1,5 @@
-//! One claimed task: find its plugin, run it on the guests' threads, judge what came of it.
+//! One claimed task: find its plugin, run it on the guests' threads or in a process of its own,
+//! judge what came of it.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,13 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
     Shared,
+    apart::{self, End},
     leases::Lease,
     memory::TopUp,
     parents::StoredParents,
     settle::{self, Done},
     turns::Ended,
 };
-use crate::engine::{Call, Failure, Fault, GuestTask, Interrupt, Log, Outcome, Plugin, Report, Usage};
+use crate::engine::{Call, GuestTask, Interrupt, Outcome, Plugin, Report};
 
 /// A task that was claimed, and the slot that it was claimed for.
 pub(super) struct Claim {
@@ -50,7 +52,7 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
         return tell(Done::Release, true);
     };
     tokio::spawn(async move {
-        let (done, pressure) = attend(&shared, &task, &plugin, call, slot, top_up).await;
+        let (done, pressure) = attend(&shared, &task, &plugin, call, (slot, top_up)).await;
         tell(done, pressure);
     });
 }
@@ -69,36 +71,50 @@ fn guest_task(task: &Claimed, plugin: &Plugin) -> GuestTask {
     }
 }
 
-/// Has the call run on the guests' threads, and judges what came of it.
+/// Has the attempt made, and judges what came of it.
 async fn attend(
     shared: &Shared,
     task: &Claimed,
     plugin: &Plugin,
     call: Call,
-    slot: OwnedSemaphorePermit,
-    top_up: TopUp,
+    room: (OwnedSemaphorePermit, TopUp),
 ) -> (Done, bool) {
-    let running = plugin.run(call, &shared.deadlines);
-    let report = shared.guests.spawn(async move {
-        let report = running.await;
-        drop((slot, top_up));
-        report
-    });
-    let report = report.await.unwrap_or_else(|panic| {
-        tracing::error!(task = %task.definition.id, %panic, "the host failed while it ran a guest");
-        host_failed()
-    });
+    let digest = plugin.digest().to_string();
+    let end = if task.must_run_apart() {
+        apart::run(shared, plugin, call, room).await
+    } else {
+        End::Report(run(shared, task, plugin, call, room).await)
+    };
+    let report = match end {
+        End::Report(report) => report,
+        End::Died(death) => {
+            tracing::error!(task = %task.definition.id, death, "a task killed the process that ran it alone");
+            return (Done::Settle(Box::new(settle::died(task, digest, &death))), false);
+        }
+    };
     let pressure = matches!(report.outcome, Outcome::Pressure(_));
     if let Outcome::Pressure(reason) = &report.outcome {
         tracing::warn!(task = %task.definition.id, reason, "no room for a guest: its task is given back");
     }
-    let digest = plugin.digest().to_string();
     (settle::judge(task, digest, report, chance()), pressure)
 }
 
-/// A defect of ours; it counts as a failure, so that a task that causes it each time has an end.
-fn host_failed() -> Report {
-    let message = "the host failed while it ran this job; its log says more".into();
-    let outcome = Outcome::Failed(Failure { fault: Fault::HostLimit, message, backtrace: None });
-    Report { outcome, usage: Usage::default(), log: Log::default() }
+/// Has the call run on the guests' threads.
+async fn run(
+    shared: &Shared,
+    task: &Claimed,
+    plugin: &Plugin,
+    call: Call,
+    room: (OwnedSemaphorePermit, TopUp),
+) -> Report {
+    let running = plugin.run(call, &shared.deadlines);
+    let report = shared.guests.spawn(async move {
+        let report = running.await;
+        drop(room);
+        report
+    });
+    report.await.unwrap_or_else(|panic| {
+        tracing::error!(task = %task.definition.id, %panic, "the host failed while it ran a guest");
+        Report::host_failed()
+    })
 }

@@ -58,6 +58,16 @@ pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64)
     Done::Settle(Box::new(Settlement::of(task, verdict, report_kept, report.log.text.into())))
 }
 
+/// Judges a task whose attempt ended with the process that made it, and nothing else: that
+/// convicts.
+pub(super) fn died(task: &Claimed, digest: String, death: &str) -> Settlement {
+    let message = format!("the process that ran it alone died: {death}");
+    let report = ErrorReport { message, ..ErrorReport::default() };
+    let verdict = Verdict::Fail(TaskError { kind: ErrorKind::WorkerLost, report });
+    let kept = AttemptReport { plugin_digest: Some(digest), ..AttemptReport::default() };
+    Settlement::of(task, verdict, kept, Bytes::new())
+}
+
 /// Judges a task whose job this worker does not have: another may.
 pub(super) fn unknown_job(task: &Claimed, chance: f64) -> Settlement {
     let message = format!("no plugin of this worker is named {:?}", task.definition.spec.job.as_str());

@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -114,14 +114,18 @@ impl Turns {
     /// Claims nothing more; lets what runs finish within the grace period, and gives back the rest.
     async fn drain(mut self) {
         self.draining = true;
+        self.shared.draining.store(true, Ordering::Relaxed);
         if let Some(waiter) = self.waiter.take() {
             waiter.abort();
         }
         let grace = Instant::now() + self.shared.config.grace;
         let mut stopped = false;
         tracing::info!(running = self.shared.leases.count(), "draining: no new tasks are claimed");
-        while self.shared.leases.count() > 0 {
+        loop {
             self.collect();
+            if self.shared.leases.count() == 0 {
+                return;
+            }
             let left = grace.saturating_duration_since(Instant::now());
             if left.is_zero() && !stopped {
                 stopped = true;
@@ -131,7 +135,11 @@ impl Turns {
                 tracing::warn!(tasks = self.shared.leases.count(), "leases are left to end by themselves");
                 return;
             }
-            self.give_back().await;
+            // These may have been the last.
+            if !self.releases.is_empty() {
+                self.give_back().await;
+                continue;
+            }
             if !self.settlements.is_empty() {
                 let before = self.settlements.len();
                 self.turn().await;

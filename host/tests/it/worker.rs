@@ -1,5 +1,6 @@
 //! A real worker over a real store, with real components.
 
+mod apart;
 mod rig;
 
 use std::time::{Duration, Instant};

@@ -5,6 +5,8 @@
 
 use std::{fmt, future::Future, pin::Pin};
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::{bindings::sentinel::job::parents, host::Host};
 
 /// What is looked up comes when it comes; an attempt that ends earlier drops the look-up.
@@ -20,7 +22,7 @@ pub trait Parents: fmt::Debug + Send + Sync {
 }
 
 /// A task that another one waited for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
     /// Its UUID.
     pub id: String,
@@ -31,7 +33,7 @@ pub struct Parent {
 }
 
 /// How a task ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParentStatus {
     /// With a result.
     Completed,
@@ -39,6 +41,32 @@ pub enum ParentStatus {
     Failed,
     /// By request, or because of another task.
     Cancelled,
+}
+
+/// Parents that were looked up before, each with its result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownParents(Vec<(Parent, Option<String>)>);
+
+impl KnownParents {
+    /// Looks all of them up.
+    pub async fn of(parents: &dyn Parents) -> Self {
+        let mut known = Vec::new();
+        for parent in parents.all().await {
+            let result = parents.result_of(&parent.id).await;
+            known.push((parent, result));
+        }
+        Self(known)
+    }
+}
+
+impl Parents for KnownParents {
+    fn all(&self) -> LookUp<'_, Vec<Parent>> {
+        Box::pin(async { self.0.iter().map(|(parent, _)| parent.clone()).collect() })
+    }
+
+    fn result_of<'a>(&'a self, id: &'a str) -> LookUp<'a, Option<String>> {
+        Box::pin(async move { self.0.iter().find(|(parent, _)| parent.id == id)?.1.clone() })
+    }
 }
 
 impl parents::Host for Host {

@@ -8,6 +8,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::{
     bindings::sentinel::job::{progress, types},
     host::Host,
@@ -18,7 +20,7 @@ use crate::engine::{
 const MESSAGE_BYTES: usize = 1 << 10;
 
 /// A report of progress.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// 0 to 100.
     pub percent: u8,
@@ -26,7 +28,8 @@ pub struct Progress {
     pub message: String,
 }
 
-/// The latest report, written by the guest and read by the control side.
+/// The latest report, written by the guest or on behalf of one that runs in another process, and
+/// read by the control side.
 #[derive(Debug, Default)]
 pub struct ProgressCell {
     is_news: AtomicBool,
@@ -45,7 +48,7 @@ impl ProgressCell {
         self.is_news.swap(false, Ordering::AcqRel).then(|| self.lock().clone())
     }
 
-    fn put(&self, report: Progress) {
+    pub(crate) fn put(&self, report: Progress) {
         *self.lock() = report;
         self.is_news.store(true, Ordering::Release);
     }

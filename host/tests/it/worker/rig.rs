@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sentinel_host::worker::{Plugins, Worker, WorkerConfig};
+use sentinel_host::worker::{Apart, Plugins, Worker, WorkerConfig};
 use sentinel_queue::{
     Namespace, NewTask, Payload, Queue, Spec, Status, Task, TaskId,
     lease::Served,
@@ -68,6 +68,7 @@ impl Rig {
             served: Served::All,
             grace: Duration::from_secs(10),
             retention: Retention::default(),
+            apart: Apart { program: "/nowhere/sentinel".into(), args: vec![] },
         };
         Self {
             queue: Queue::new(store),
