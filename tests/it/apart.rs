@@ -124,7 +124,7 @@ fn a_task_that_kills_its_worker_each_time_convicts_itself_alone() {
     let stack = stack();
     let api = stack.api;
     let killer = api.submit(ENDLESS);
-    let neighbour = r#"{"payload":{"job":"hostile","do":"sleep","ms":1500}}"#;
+    let neighbour = r#"{"payload":{"job":"hostile","do":"sleep","ms":4000}}"#;
     let beside: Vec<_> = (0..3).map(|_| api.submit(neighbour)).collect();
     let all = [&[killer.clone()], beside.as_slice()].concat();
     for attempt in 1..=2 {
