@@ -124,9 +124,9 @@ fn a_task_that_kills_its_worker_each_time_convicts_itself_alone() {
     let stack = stack();
     let api = stack.api;
     let killer = api.submit(ENDLESS);
-    let neighbour = r#"{"payload":{"job":"hostile","do":"sleep","ms":1500}}"#;
+    let neighbour = r#"{"payload":{"job":"hostile","do":"sleep","ms":4000}}"#;
     let beside: Vec<_> = (0..3).map(|_| api.submit(neighbour)).collect();
-    let all = [&[killer.clone()], beside.as_slice()].concat();
+    let all = [std::slice::from_ref(&killer), &beside].concat();
     for attempt in 1..=2 {
         let mut worker = stack.worker(&["--concurrency", "8"]);
         all_run(&stack, &all, attempt);
@@ -260,7 +260,9 @@ fn a_worker_that_is_told_to_stop_lets_its_children_finish_or_gives_their_tasks_b
     all_run(&stack, &[short.clone(), long.clone()], 3);
     // As soon as it runs guests it can be told.
     wait_for("the children's handlers", || of.iter().all(|pid| catches_term(*pid)).then_some(()));
-    of.iter().for_each(|pid| signal(*pid, Signal::TERM));
+    for pid in of {
+        signal(pid, Signal::TERM);
+    }
     assert_eq!(worker.terminate(), Some(0));
     let task = api.task(&short);
     assert_eq!((&task["status"], &task["attempt"]), (&"COMPLETED".into(), &3.into()), "{task}");

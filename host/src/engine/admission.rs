@@ -144,7 +144,7 @@ pub(super) fn admit(engine: &Engine, name: PluginName, bytes: &[u8]) -> Result<P
     check_kind(bytes)?;
     let digest = Digest::of(bytes);
     let compiled = engine.compiler().component(&digest, bytes)?;
-    link(engine, name, digest, compiled)
+    link(engine, name, digest, &compiled)
 }
 
 /// Makes a plugin of the machine code of one that another process admitted.
@@ -155,7 +155,7 @@ pub(super) fn take_over(
     code: &[u8],
 ) -> Result<Plugin, Refusal> {
     let compiled = engine.compiler().take_over(code)?;
-    link(engine, name, digest, compiled)
+    link(engine, name, digest, &compiled)
 }
 
 impl From<CompileError> for Refusal {
@@ -167,7 +167,7 @@ impl From<CompileError> for Refusal {
     }
 }
 
-fn link(engine: &Engine, name: PluginName, digest: Digest, compiled: Compiled) -> Result<Plugin, Refusal> {
+fn link(engine: &Engine, name: PluginName, digest: Digest, compiled: &Compiled) -> Result<Plugin, Refusal> {
     let linker = imports::linker_for(engine.linker(), &compiled.component)
         .map_err(Refusal::Unlinkable)?
         .map_err(Refusal::UnknownImports)?;

@@ -69,7 +69,7 @@ pub(super) async fn run(shared: &Shared, plugin: &Plugin, call: Call, room: impl
     };
     let mut process = match Process::start(&shared.config.apart, plugin.clone(), call, parents, room) {
         Ok(process) => process,
-        Err(error) => return not_begun(format!("no thread can be started: {error}")),
+        Err(error) => return not_begun(&format!("no thread can be started: {error}")),
     };
     let end = tokio::select! {
         biased;
@@ -86,7 +86,7 @@ pub(super) async fn run(shared: &Shared, plugin: &Plugin, call: Call, room: impl
     }
 }
 
-fn not_begun(reason: String) -> End {
+fn not_begun(reason: &str) -> End {
     End::Report(Report::of(Outcome::Pressure(format!("a process of its own could not run it: {reason}"))))
 }
 
@@ -140,12 +140,12 @@ impl Process {
     async fn end(&mut self, wall: Duration) -> End {
         // That the sender is gone means that the child is, too.
         if tokio::time::timeout(START, &mut self.begun).await.is_err() {
-            return not_begun(format!("it was not ready within {} s", START.as_secs()));
+            return not_begun(&format!("it was not ready within {} s", START.as_secs()));
         }
         match tokio::time::timeout(wall.saturating_add(OVERTIME), &mut self.ended).await {
             Ok(Ok(Last::Report(report))) => End::Report(report),
             Ok(Ok(Last::Died(death))) => End::Died(death),
-            Ok(Ok(Last::NotBegun(reason))) => not_begun(reason),
+            Ok(Ok(Last::NotBegun(reason))) => not_begun(&reason),
             Ok(Err(_)) => End::Report(Report::host_failed()),
             Err(_) => End::Report(Report::of(too_long(wall))),
         }
