@@ -97,6 +97,8 @@ impl Violation {
 pub(crate) struct Finals {
     /// By id: all that are accepted or that the store has besides.
     pub(crate) tasks: BTreeMap<String, Found>,
+    /// By id: those that the API cannot show, and what it says instead.
+    pub(crate) unreadable: BTreeMap<String, String>,
     /// `/stats`.
     pub(crate) queue_size: u64,
     pub(crate) status_counts: BTreeMap<String, u64>,
@@ -148,9 +150,8 @@ pub(crate) fn check(events: &[Event], finals: &Finals) -> Verdict {
 }
 
 /// The history, by task.
-#[derive(Default)]
 struct Case<'a> {
-    finals: Option<&'a Finals>,
+    finals: &'a Finals,
     wishes: BTreeMap<&'a str, &'a Wish>,
     /// Mark to ids: more than one is a violation.
     accepted: BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -164,7 +165,16 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(events: &'a [Event], finals: &'a Finals) -> Self {
-        let mut case = Self { finals: Some(finals), ..Self::default() };
+        let mut case = Self {
+            finals,
+            wishes: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            not_sent: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            steers: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            by_mark: BTreeMap::new(),
+        };
         for event in events {
             match &event.what {
                 What::Wished(wish) => {
@@ -230,9 +240,10 @@ impl<'a> Check<'a> {
         let mut violations = Vec::new();
         for (&mark, ids) in &self.case.accepted {
             for &id in ids {
-                if !self.case.finals.is_some_and(|finals| finals.tasks.contains_key(id)) {
+                if !self.case.finals.tasks.contains_key(id) {
                     self.verdict.tally.lost += 1;
-                    let what = "it was accepted and is not there".into();
+                    let answer = self.case.finals.unreadable.get(id);
+                    let what = format!("it was accepted and is not there: {answer:?}");
                     violations.push(Violation {
                         rule: Rule::Lost,
                         id: Some(id.into()),
@@ -500,11 +511,11 @@ impl<'a> Check<'a> {
 
     /// The counters fit the tasks.
     fn counters(&mut self) {
-        let Some(finals) = self.case.finals else { return };
+        let finals = self.case.finals;
         let with = |status: &str| finals.tasks.values().filter(|task| task.status == status).count() as u64;
         let ever = |name: &str| finals.lifetime.get(name).copied().unwrap_or(0);
         let redrives: u64 = finals.tasks.values().map(|task| task.redrives).sum();
-        let tasks = finals.tasks.len() as u64;
+        let tasks = (finals.tasks.len() + finals.unreadable.len()) as u64;
         let settled = [
             ("submitted", ever("submitted"), tasks, "tasks"),
             ("COMPLETED", ever("COMPLETED"), with("COMPLETED"), "tasks that are COMPLETED"),
