@@ -67,6 +67,8 @@ pub(crate) enum Rule {
     Process,
     /// `sentinel audit` finds nothing.
     Audit,
+    /// What is required to be tried was tried.
+    Exercise,
 }
 
 impl fmt::Display for Rule {
@@ -117,6 +119,8 @@ pub(crate) struct Tally {
     /// Of these the store has so many.
     pub(crate) unknown_accepted: u64,
     pub(crate) not_sent: u64,
+    /// Submits that were answered with a task that was there before.
+    pub(crate) deduplicated: u64,
     pub(crate) cancelled_by_request: u64,
     pub(crate) redriven: u64,
     pub(crate) ended: BTreeMap<String, u64>,
@@ -127,6 +131,19 @@ pub(crate) struct Tally {
     pub(crate) stuck: u64,
     /// FAILED `worker_lost`.
     pub(crate) convicted: u64,
+}
+
+impl Tally {
+    /// What did not happen even once, so that a run without violations says nothing of it.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = &'static str> {
+        let happened = [
+            (self.ran_again, "lost leases"),
+            (self.cancelled_by_request, "cancelled tasks"),
+            (self.redriven, "redriven tasks"),
+            (self.deduplicated, "submits sent again"),
+        ];
+        happened.into_iter().filter(|(count, _)| *count == 0).map(|(_, name)| name)
+    }
 }
 
 /// What was found.
@@ -567,6 +584,10 @@ impl<'a> Check<'a> {
                     (Rule::Answer, format!("{request} was answered {answer}"))
                 }
                 What::Misbehaved { process, what } => (Rule::Process, format!("{process}: {what}")),
+                What::Accepted { deduplicated: true, .. } => {
+                    tally.deduplicated += 1;
+                    continue;
+                }
                 _ => continue,
             };
             self.verdict.violations.push(Violation::of(rule, what));

@@ -490,6 +490,12 @@ fn a_conviction_is_counted_and_a_violation_unless_excused() {
 }
 
 #[test]
+fn what_did_not_happen_is_named() {
+    let world = redriven();
+    assert!(world.verdict().tally.idle().eq(["lost leases", "cancelled tasks", "submits sent again"]));
+}
+
+#[test]
 fn an_answer_that_should_not_be_and_a_process_that_ended_by_itself() {
     let mut world = World::sound();
     world.note(What::Unexpected { request: "/v1/tasks".into(), answer: "500".into() });
