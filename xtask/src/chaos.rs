@@ -197,10 +197,10 @@ impl<'a> Run<'a> {
         }
         verdict.violations.extend(panics(&mut self.cluster)?);
         let mut not_exercised = self.features.missing();
+        not_exercised.extend(verdict.tally.idle().map(str::to_owned));
         if self.options.require_all {
-            let missing =
-                not_exercised.iter().map(|name| Violation::of(Rule::Answer, format!("there is no {name}")));
-            verdict.violations.extend(missing);
+            let missing = not_exercised.iter().map(|name| format!("{name}: not exercised"));
+            verdict.violations.extend(missing.map(|what| Violation::of(Rule::Exercise, what)));
         }
         if self.cluster.link.is_none() {
             not_exercised.push("network namespaces (a silent proxy took their place)".into());

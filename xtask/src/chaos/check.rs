@@ -67,6 +67,8 @@ pub(crate) enum Rule {
     Process,
     /// `sentinel audit` finds nothing.
     Audit,
+    /// What is required to be tried was tried.
+    Exercise,
 }
 
 impl fmt::Display for Rule {
@@ -97,6 +99,8 @@ impl Violation {
 pub(crate) struct Finals {
     /// By id: all that are accepted or that the store has besides.
     pub(crate) tasks: BTreeMap<String, Found>,
+    /// By id: those that the API cannot show, and what it says instead.
+    pub(crate) unreadable: BTreeMap<String, String>,
     /// `/stats`.
     pub(crate) queue_size: u64,
     pub(crate) status_counts: BTreeMap<String, u64>,
@@ -115,6 +119,8 @@ pub(crate) struct Tally {
     /// Of these the store has so many.
     pub(crate) unknown_accepted: u64,
     pub(crate) not_sent: u64,
+    /// Submits that were answered with a task that was there before.
+    pub(crate) deduplicated: u64,
     pub(crate) cancelled_by_request: u64,
     pub(crate) redriven: u64,
     pub(crate) ended: BTreeMap<String, u64>,
@@ -125,6 +131,19 @@ pub(crate) struct Tally {
     pub(crate) stuck: u64,
     /// FAILED `worker_lost`.
     pub(crate) convicted: u64,
+}
+
+impl Tally {
+    /// What did not happen even once, so that a run without violations says nothing of it.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = &'static str> {
+        let happened = [
+            (self.ran_again, "lost leases"),
+            (self.cancelled_by_request, "cancelled tasks"),
+            (self.redriven, "redriven tasks"),
+            (self.deduplicated, "submits sent again"),
+        ];
+        happened.into_iter().filter(|(count, _)| *count == 0).map(|(_, name)| name)
+    }
 }
 
 /// What was found.
@@ -148,9 +167,8 @@ pub(crate) fn check(events: &[Event], finals: &Finals) -> Verdict {
 }
 
 /// The history, by task.
-#[derive(Default)]
 struct Case<'a> {
-    finals: Option<&'a Finals>,
+    finals: &'a Finals,
     wishes: BTreeMap<&'a str, &'a Wish>,
     /// Mark to ids: more than one is a violation.
     accepted: BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -164,7 +182,16 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(events: &'a [Event], finals: &'a Finals) -> Self {
-        let mut case = Self { finals: Some(finals), ..Self::default() };
+        let mut case = Self {
+            finals,
+            wishes: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            not_sent: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            steers: BTreeMap::new(),
+            observed: BTreeMap::new(),
+            by_mark: BTreeMap::new(),
+        };
         for event in events {
             match &event.what {
                 What::Wished(wish) => {
@@ -230,9 +257,10 @@ impl<'a> Check<'a> {
         let mut violations = Vec::new();
         for (&mark, ids) in &self.case.accepted {
             for &id in ids {
-                if !self.case.finals.is_some_and(|finals| finals.tasks.contains_key(id)) {
+                if !self.case.finals.tasks.contains_key(id) {
                     self.verdict.tally.lost += 1;
-                    let what = "it was accepted and is not there".into();
+                    let answer = self.case.finals.unreadable.get(id);
+                    let what = format!("it was accepted and is not there: {answer:?}");
                     violations.push(Violation {
                         rule: Rule::Lost,
                         id: Some(id.into()),
@@ -500,11 +528,11 @@ impl<'a> Check<'a> {
 
     /// The counters fit the tasks.
     fn counters(&mut self) {
-        let Some(finals) = self.case.finals else { return };
+        let finals = self.case.finals;
         let with = |status: &str| finals.tasks.values().filter(|task| task.status == status).count() as u64;
         let ever = |name: &str| finals.lifetime.get(name).copied().unwrap_or(0);
         let redrives: u64 = finals.tasks.values().map(|task| task.redrives).sum();
-        let tasks = finals.tasks.len() as u64;
+        let tasks = (finals.tasks.len() + finals.unreadable.len()) as u64;
         let settled = [
             ("submitted", ever("submitted"), tasks, "tasks"),
             ("COMPLETED", ever("COMPLETED"), with("COMPLETED"), "tasks that are COMPLETED"),
@@ -556,6 +584,10 @@ impl<'a> Check<'a> {
                     (Rule::Answer, format!("{request} was answered {answer}"))
                 }
                 What::Misbehaved { process, what } => (Rule::Process, format!("{process}: {what}")),
+                What::Accepted { deduplicated: true, .. } => {
+                    tally.deduplicated += 1;
+                    continue;
+                }
                 _ => continue,
             };
             self.verdict.violations.push(Violation::of(rule, what));

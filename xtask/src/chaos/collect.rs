@@ -6,6 +6,7 @@ use std::{
     path::Path,
     process::Command,
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -23,6 +24,9 @@ use crate::shell;
 /// Tasks are read by so many at once.
 const READERS: usize = 4;
 
+/// So often a task that cannot be read is asked for.
+const TRIES: usize = 5;
+
 /// Reads everything.
 pub(crate) fn finals(apis: &Apis, cluster: &Cluster, events: &[Event]) -> Result<Finals> {
     let mut ids = stored(cluster)?;
@@ -32,19 +36,27 @@ pub(crate) fn finals(apis: &Apis, cluster: &Cluster, events: &[Event]) -> Result
     }));
     let ids: Vec<_> = ids.into_iter().collect();
     let slices = ids.chunks(ids.len().div_ceil(READERS).max(1));
-    let tasks: Result<Vec<_>> = thread::scope(|scope| {
-        let readers: Vec<_> = slices.map(|ids| scope.spawn(move || read(apis, ids))).collect();
-        readers
-            .into_iter()
-            .map(|reader| reader.join().unwrap_or_else(|_| Err(anyhow!("a reader panicked"))))
-            .collect()
-    });
+    let mut finals = Finals::default();
+    thread::scope(|scope| {
+        let read_all = |ids: &[String]| -> Vec<_> { ids.iter().map(|id| read(apis, id)).collect() };
+        let readers: Vec<_> = slices.map(|ids| (ids, scope.spawn(move || read_all(ids)))).collect();
+        for (ids, reader) in readers {
+            let tasks = reader.join().map_err(|_| anyhow!("a reader panicked"))?;
+            for (id, task) in ids.iter().zip(tasks) {
+                match task {
+                    None => {}
+                    Some(Ok(task)) => _ = finals.tasks.insert(id.clone(), task),
+                    Some(Err(said)) => _ = finals.unreadable.insert(id.clone(), said),
+                }
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
     let stats = apis.get("/stats")?;
     let counts = stats["status_counts"].as_object().context("/stats has no status_counts")?;
     let lifetime: BTreeMap<String, u64> =
         redis::cmd("HGETALL").arg("{s0}:stats").query(&mut cluster.connection()?)?;
     Ok(Finals {
-        tasks: tasks?.into_iter().flatten().map(|task| (task.id.clone(), task)).collect(),
         queue_size: stats["queue_size"].as_u64().context("/stats has no queue_size")?,
         status_counts: counts
             .iter()
@@ -54,6 +66,7 @@ pub(crate) fn finals(apis: &Apis, cluster: &Cluster, events: &[Event]) -> Result
             .into_iter()
             .filter_map(|(name, count)| Some((name.strip_prefix("default:")?.to_owned(), count)))
             .collect(),
+        ..finals
     })
 }
 
@@ -75,19 +88,22 @@ fn stored(cluster: &Cluster) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Those of the tasks that are there.
-fn read(apis: &Apis, ids: &[String]) -> Result<Vec<Found>> {
-    let mut tasks = Vec::new();
-    for id in ids {
-        let path = format!("/v1/tasks/{id}");
-        let body = match apis.send(0, &Request::get(&path)) {
-            Reply::Answer { status: 404, .. } => continue,
-            Reply::Answer { status: 200, body } => body,
-            _ => apis.get(&path)?,
-        };
-        tasks.push(Found::read(&body).with_context(|| format!("not a task: {body}"))?);
+/// The task with this id, none if there is none, or what the API says instead of showing it.
+fn read(apis: &Apis, id: &str) -> Option<Result<Found, String>> {
+    let mut said = String::new();
+    for attempt in 0..TRIES {
+        match apis.send(attempt, &Request::get(&format!("/v1/tasks/{id}"))) {
+            Reply::Answer { status: 404, .. } => return None,
+            Reply::Answer { status: 200, body } => {
+                return Some(Found::read(&body).ok_or_else(|| format!("not a task: {body}")));
+            }
+            Reply::Answer { status, body } => said = format!("{status}: {body}"),
+            Reply::NotSent => said = "no API is there".into(),
+            Reply::Lost(why) => said = why,
+        }
+        thread::sleep(Duration::from_millis(100));
     }
-    Ok(tasks)
+    Some(Err(said))
 }
 
 /// Puts it beside the history, so that a run that failed can be looked at.

@@ -1,7 +1,10 @@
 //! How long it took until what was lost with a worker ran again, and until results landed again
 //! after Redis had been away.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -11,6 +14,9 @@ use super::{
     history::now,
     task::{Attempt, Found},
 };
+
+/// How long a worker that is to be killed may take to claim something.
+const CHANCE: Duration = Duration::from_millis(200);
 
 /// What was lost, and when the store was away.
 pub(crate) struct Losses {
@@ -36,10 +42,15 @@ impl Losses {
         Self { redis_url, lost: Vec::new(), outages: Vec::new(), redis_went: None, restarts: Vec::new() }
     }
 
-    /// Kills the worker with this process id, and takes note of what was lost with it. While Redis
-    /// is away that cannot be known.
+    /// Kills the worker with this process id, if it can be in the middle of something, and takes
+    /// note of what was lost with it. While Redis is away that cannot be known.
     pub(crate) fn kill(&mut self, pid: u32, kill: impl FnOnce() -> Result<()>) -> Result<()> {
-        let held = self.held_by(pid).unwrap_or_default();
+        let since = Instant::now();
+        let mut held = self.held_by(pid).unwrap_or_default();
+        while held.is_empty() && since.elapsed() < CHANCE {
+            std::thread::sleep(Duration::from_millis(2));
+            held = self.held_by(pid).unwrap_or_default();
+        }
         kill()?;
         let at = now();
         let still = if held.is_empty() { BTreeMap::new() } else { self.claims().unwrap_or_default() };

@@ -82,8 +82,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "         {} cancelled by request, {} redrives, {} lost a lease and ran again",
-            tally.cancelled_by_request, tally.redriven, tally.ran_again
+            "         {} submits found their task there, {} tasks were cancelled by request, {} redrives, {} tasks lost a lease",
+            tally.deduplicated, tally.cancelled_by_request, tally.redriven, tally.ran_again
         )?;
         writeln!(
             f,

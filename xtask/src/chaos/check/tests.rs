@@ -168,6 +168,15 @@ fn what_was_accepted_and_is_not_there_is_lost() {
 }
 
 #[test]
+fn what_cannot_be_read_is_lost() {
+    let mut world = World::sound();
+    world.finals.tasks.remove("id-echo");
+    world.finals.unreadable.insert("id-echo".into(), "500".into());
+    // The counters still count it, and fewer tasks show.
+    assert_eq!(world.broken(), [Rule::Lost, Rule::Settlements, Rule::Stats]);
+}
+
+#[test]
 fn a_wish_of_unknown_fate_may_be_there_or_not() {
     for is_there in [false, true] {
         let mut world = World::sound();
@@ -478,6 +487,12 @@ fn a_conviction_is_counted_and_a_violation_unless_excused() {
     assert_eq!(verdict.tally.convicted, 1);
     assert_eq!(verdict.violations.len(), usize::from(!CONVICTIONS_ARE_EXCUSED));
     assert!(verdict.violations.iter().all(|violation| violation.rule == Rule::Convicted));
+}
+
+#[test]
+fn what_did_not_happen_is_named() {
+    let world = redriven();
+    assert!(world.verdict().tally.idle().eq(["lost leases", "cancelled tasks", "submits sent again"]));
 }
 
 #[test]
