@@ -57,7 +57,9 @@ fn try_histories(seeds: u64, threads: u64, thread: u64, live: impl Fn(&[Step])) 
             Ok(())
         });
         if let Err(TestError::Fail(reason, steps)) = outcome {
-            steps.iter().for_each(|step| eprintln!("{step:?}"));
+            for step in steps {
+                eprintln!("{step:?}");
+            }
             panic!("{reason}\nSENTINEL_SEED={seed} cargo test -p sentinel-queue --test it model");
         }
     }

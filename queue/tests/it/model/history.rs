@@ -118,7 +118,7 @@ pub(crate) enum Step {
     Advance {
         millis: u64,
     },
-    StepBack {
+    TurnBack {
         millis: u64,
     },
     /// Everybody goes on as they should for a while: sweeps twice in a heartbeat.
@@ -188,17 +188,17 @@ fn step() -> impl Strategy<Value = Step> {
         });
     prop_oneof![
         8 => submit,
-        1 => pick.clone().prop_map(|pick| Step::SubmitAgain { pick }),
+        1 => pick.prop_map(|pick| Step::SubmitAgain { pick }),
         14 => turn,
-        2 => pick.clone().prop_map(|pick| Step::Late { pick }),
-        2 => (pick.clone(), ending()).prop_map(|(pick, ending)| Step::Stale { pick, ending }),
+        2 => pick.prop_map(|pick| Step::Late { pick }),
+        2 => (pick, ending()).prop_map(|(pick, ending)| Step::Stale { pick, ending }),
         3 => (worker.clone(), any::<bool>(), wire())
             .prop_map(|(worker, advertises, wire)| Step::Renew { worker, advertises, wire }),
-        2 => (worker.clone(), pick.clone(), wire()).prop_map(|(worker, pick, wire)| Step::Release { worker, pick, wire }),
+        2 => (worker.clone(), pick, wire()).prop_map(|(worker, pick, wire)| Step::Release { worker, pick, wire }),
         1 => worker.prop_map(|worker| Step::Die { worker }),
         5 => LazyJust::new(|| Step::Sweep),
-        3 => (pick.clone(), wire()).prop_map(|(pick, wire)| Step::Cancel { pick, wire }),
-        3 => (pick.clone(), wire()).prop_map(|(pick, wire)| Step::Redrive { pick, wire }),
+        3 => (pick, wire()).prop_map(|(pick, wire)| Step::Cancel { pick, wire }),
+        3 => (pick, wire()).prop_map(|(pick, wire)| Step::Redrive { pick, wire }),
         2 => (pick, rarely(0..30_000_u64), rarely(-2..=2_i64), wire()).prop_map(
             |(pick, delay, priority, wire)| Step::Reschedule { pick, delay, priority, wire }),
         1 => (queue.clone(), any::<bool>()).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
@@ -206,7 +206,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (kind, queue).prop_map(|(kind, queue)| Step::Operate { kind, queue }),
         1 => (0..4_u64, 0..1000_u64).prop_map(|(count, seconds)| Step::Retain { count, seconds }),
         7 => millis.prop_map(|millis| Step::Advance { millis }),
-        1 => (0..60_000_u64).prop_map(|millis| Step::StepBack { millis }),
+        1 => (0..60_000_u64).prop_map(|millis| Step::TurnBack { millis }),
         3 => (1..25_u64).prop_map(|seconds| Step::Pass { seconds }),
         1 => LazyJust::new(|| Step::Reopen),
     ]

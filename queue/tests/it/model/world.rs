@@ -110,6 +110,7 @@ impl World {
         self.clock.store(now, Ordering::Relaxed);
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     pub(crate) async fn take(&mut self, step: &Step) {
         let ns = Namespace::default();
         match step {
@@ -158,9 +159,9 @@ impl World {
             Step::Reschedule { pick, delay, priority, wire } => {
                 let Some(id) = self.any_task(*pick) else { return };
                 let due = delay.map(|delay| self.machine.now + delay);
-                let expected = self.machine.reschedule(id, due, priority.map(|priority| priority as i32));
                 let when = delay.map(|delay| When::After(Duration::from_millis(delay)));
                 let priority = priority.map(|priority| Priority::new(priority).unwrap());
+                let expected = self.machine.reschedule(id, due, priority.map(Priority::get));
                 let call = async || self.queue.reschedule(id, when, priority).await.unwrap();
                 self.steer(expected, *wire, call).await;
             }
@@ -199,7 +200,7 @@ impl World {
                 while self.queue.retain(&ns, &retention).await.unwrap().1 {}
             }
             Step::Advance { millis } => self.set_now(self.machine.now + millis),
-            Step::StepBack { millis } => {
+            Step::TurnBack { millis } => {
                 self.machine.forget_starts();
                 self.set_now(self.machine.now - millis);
             }
