@@ -17,7 +17,7 @@ if not id then
 end
 local key = P .. 'op:' .. id
 local f = redis.call('HMGET', key, 'kind', 'dry', 'ns', 'queue', 'job', 'tag', 'since', 'before',
-  'statuses', 'looked', 'matched', 'done', 'status', 'set', 'at', 'member', 'arrived', 'pass', 'created')
+  'statuses', 'looked', 'matched', 'done', 'status', 'set', 'at', 'member', 'arrived', 'pass')
 local kind, dry = f[1], f[2] == '1'
 local filter = { ns = f[3], queue = f[4], job = f[5], tag = f[6], since = f[7], before = f[8] }
 local looked, matched, done = tonumber(f[10]), tonumber(f[11]), tonumber(f[12])
@@ -65,8 +65,8 @@ while left > 0 and #walk > 0 do
     at, member = task.score, task.member
     local def = definition(task.id)
     -- What was submitted after the operation was asked for is not meant.
-    -- Nor is another end of a task that was redriven by it.
-    local anew = kind == 'redrive' and tonumber(task.score) > tonumber(f[19])
+    -- Nor is a task that it has redriven and that failed again.
+    local anew = kind == 'redrive' and state(task.id).by == 'redrive ' .. id
     if def and not anew and matches(def, filter) and tonumber(def.seq, 16) <= tonumber(f[17]) then
       matched = matched + 1
       if not dry and act(task.id) == 'ok' then
