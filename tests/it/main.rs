@@ -3,4 +3,5 @@
 mod cluster;
 mod contract;
 mod crashes;
+mod faults;
 mod redis_faults;
