@@ -28,10 +28,19 @@ impl Process {
 
     /// Starts `sentinel` from a shell that runs `before` first, and then becomes it.
     pub(crate) fn start_after(before: &str, args: &[&str], dir: &Path) -> Self {
-        let become_it = format!("{before}; exec \"$0\" \"$@\"");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &become_it, env!("CARGO_BIN_EXE_sentinel")]).args(args);
-        Self::spawn(&mut shell, dir)
+        Self::start_under(&["sh"], before, args, dir)
+    }
+
+    /// The same in a mount namespace of its own.
+    pub(crate) fn start_in_namespace(before: &str, args: &[&str], dir: &Path) -> Self {
+        Self::start_under(&["unshare", "--mount", "--map-root-user", "sh"], before, args, dir)
+    }
+
+    fn start_under(shell: &[&str], before: &str, args: &[&str], dir: &Path) -> Self {
+        let become_it = format!("{before} && exec \"$0\" \"$@\"");
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).args(["-c", &become_it, env!("CARGO_BIN_EXE_sentinel")]).args(args);
+        Self::spawn(&mut command, dir)
     }
 
     /// Starts a command in a directory. What it logs is kept there, in [`LOG`].

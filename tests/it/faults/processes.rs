@@ -5,14 +5,14 @@ use std::{
     net::TcpStream,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use sentinel_testkit::wait_for;
 
-use super::{assert_completed_at_once, hostile, wait_until_running};
+use super::{Stop, assert_completed_at_once, hostile, wait_until_running};
 use crate::cluster::{Api, Process, Stack, free_address};
 
 /// One try to submit, while the API may be dying; the task's id if that was answered.
@@ -89,12 +89,13 @@ fn case_06_everything_killed_and_started_again_drains() {
     let body = hostile(r#""do":"sleep","ms":20"#);
     let mut acknowledged = HashSet::new();
     for round in 1..=ROUNDS {
-        let stop = AtomicBool::new(false);
+        let stop = Stop::default();
         let more = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
+            let stopping = stop.when_dropped();
             for _ in 0..2 {
                 scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
+                    while !stop.told() {
                         let id = try_submit(api, &body);
                         more.lock().unwrap().extend(id);
                     }
@@ -107,7 +108,7 @@ fn case_06_everything_killed_and_started_again_drains() {
             stack.redis.kill();
             second.kill();
             stack.server.kill();
-            stop.store(true, Ordering::Relaxed);
+            drop(stopping);
         });
         acknowledged.extend(more.into_inner().unwrap());
         stack.redis.start_again();
@@ -137,16 +138,19 @@ fn case_07_a_rolling_restart_burns_no_attempt() {
     // So long a grace period that what runs may end.
     let worker = |stack: &Stack| stack.worker(&["--concurrency", "2", "--grace", "20s"]);
     let mut workers = [worker(&stack), worker(&stack)];
-    apis.iter().for_each(|api| api.wait_until_ready(2));
+    for api in apis {
+        api.wait_until_ready(2);
+    }
 
-    let stop = AtomicBool::new(false);
+    let stop = Stop::default();
     let ids = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
+        let stopping = stop.when_dropped();
         for client in 0..2 {
             let (stop, ids) = (&stop, &ids);
             scope.spawn(move || {
                 let mut number = 0;
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.told() {
                     number += 1;
                     let body = format!(
                         r#"{{"payload":{{"job":"hostile","do":"sleep","ms":50}},"idempotency_key":"{client}-{number}"}}"#
@@ -176,13 +180,16 @@ fn case_07_a_rolling_restart_burns_no_attempt() {
         assert_eq!(second_server.terminate(), Some(0));
         second_server = stack.api_at(apis[1]);
         apis[1].wait_until_ready(2);
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
     });
     assert_completed_at_once(&stack, &ids.into_inner().unwrap());
     for process in workers.iter_mut().chain([&mut stack.server, &mut second_server]) {
         assert_eq!(process.terminate(), Some(0));
     }
 }
+
+/// Members of a sorted set with their scores.
+type Scored = Vec<(String, f64)>;
 
 #[test]
 fn case_08_guests_on_every_core_do_not_hold_up_heartbeats() {
@@ -206,8 +213,7 @@ fn case_08_guests_on_every_core_do_not_hold_up_heartbeats() {
         pipe.atomic().cmd("TIME");
         pipe.cmd("ZRANGE").arg("{s0}:w").arg(-1).arg(-1).arg("WITHSCORES");
         pipe.cmd("ZRANGE").arg("{s0}:l").arg(0).arg(0).arg("WITHSCORES");
-        let ((seconds, micros), seen, lease): ((f64, f64), Vec<(String, f64)>, Vec<(String, f64)>) =
-            pipe.query(&mut redis).unwrap();
+        let ((seconds, micros), seen, lease): ((f64, f64), Scored, Scored) = pipe.query(&mut redis).unwrap();
         let now = seconds * 1000.0 + micros / 1000.0;
         oldest = oldest.max(now - seen[0].1);
         if let Some((_, until)) = lease.first() {
