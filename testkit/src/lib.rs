@@ -1,9 +1,10 @@
 //! What Sentinel's tests share: real servers of their own, on free ports, in their own
 //! directories, gone when the test is.
 
+mod proxy;
 mod redis;
 
-pub use self::redis::RedisServer;
+pub use self::{proxy::Proxy, redis::RedisServer};
 
 use std::{
     net::TcpListener,

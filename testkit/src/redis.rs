@@ -52,6 +52,16 @@ impl RedisServer {
         self.child.id()
     }
 
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Adds to its command line from the next start on.
+    pub fn add_args(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(ToString::to_string));
+    }
+
     /// Ends it as a crash would (SIGKILL).
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! Real `sentinel` processes, and how a test talks to them.
 
 use std::{
+    fs::File,
     io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
@@ -11,6 +12,9 @@ use std::{
 use sentinel_testkit::{RedisServer, free_port, wait_for};
 use serde_json::Value;
 
+/// What all processes of a directory log.
+const LOG: &str = "log";
+
 /// A process of ours; killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -19,14 +23,31 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `sentinel` with arguments, in a directory of its own.
     pub(crate) fn start(args: &[&str], dir: &Path) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_sentinel"))
-            .args(args)
-            .current_dir(dir)
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sentinel starts");
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_sentinel")).args(args), dir)
+    }
+
+    /// Starts `sentinel` from a shell that runs `before` first, and then becomes it.
+    pub(crate) fn start_after(before: &str, args: &[&str], dir: &Path) -> Self {
+        Self::start_under(&["sh"], before, args, dir)
+    }
+
+    /// The same in a mount namespace of its own.
+    pub(crate) fn start_in_namespace(before: &str, args: &[&str], dir: &Path) -> Self {
+        Self::start_under(&["unshare", "--mount", "--map-root-user", "sh"], before, args, dir)
+    }
+
+    fn start_under(shell: &[&str], before: &str, args: &[&str], dir: &Path) -> Self {
+        let become_it = format!("{before} && exec \"$0\" \"$@\"");
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).args(["-c", &become_it, env!("CARGO_BIN_EXE_sentinel")]).args(args);
+        Self::spawn(&mut command, dir)
+    }
+
+    /// Starts a command in a directory. What it logs is kept there, in [`LOG`].
+    pub(crate) fn spawn(command: &mut Command, dir: &Path) -> Self {
+        let log = File::options().create(true).append(true).open(dir.join(LOG)).expect("a log");
+        let command = command.current_dir(dir).env("RUST_LOG", "warn").stdin(Stdio::null());
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("sentinel starts");
         Self { child }
     }
 
@@ -153,24 +174,39 @@ pub(crate) struct Stack {
     pub(crate) redis: RedisServer,
     pub(crate) api: Api,
     pub(crate) dir: tempfile::TempDir,
-    _api: Process,
+    pub(crate) server: Process,
 }
 
 impl Stack {
     /// Without workers; `redis` is added to Redis's command line.
     pub(crate) fn start(redis: &[&str]) -> Self {
         let redis = RedisServer::start(redis);
+        let url = redis.url();
+        Self::start_over(redis, &url)
+    }
+
+    /// Over a Redis that the API finds at another address than its own.
+    pub(crate) fn start_over(redis: RedisServer, url: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         plugins(dir.path());
         let (api, address) = free_address();
-        let server = ["api", "--listen", &address, "--redis", &redis.url()];
-        let server = Process::start(&server, dir.path());
-        Self { redis, api, dir, _api: server }
+        let server = Process::start(&["api", "--listen", &address, "--redis", url], dir.path());
+        Self { redis, api, dir, server }
+    }
+
+    /// Another API server over the same Redis, at an address that is free.
+    pub(crate) fn api_at(&self, api: Api) -> Process {
+        let address = format!("127.0.0.1:{}", api.port);
+        Process::start(&["api", "--listen", &address, "--redis", &self.redis.url()], self.dir.path())
     }
 
     pub(crate) fn worker(&self, args: &[&str]) -> Process {
-        let url = self.redis.url();
-        Process::start(&[&["worker", "--redis", &url], args].concat(), self.dir.path())
+        self.worker_over(&self.redis.url(), args)
+    }
+
+    /// A worker that finds Redis at another address than its own.
+    pub(crate) fn worker_over(&self, url: &str, args: &[&str]) -> Process {
+        Process::start(&[&["worker", "--redis", url], args].concat(), self.dir.path())
     }
 
     pub(crate) fn connection(&self) -> redis::Connection {
@@ -182,6 +218,28 @@ impl Stack {
     pub(crate) fn set_lease(&self, millis: u32) {
         let set = redis::cmd("SET").arg("{s0}:lease").arg(millis).to_owned();
         set.exec(&mut self.connection()).expect("Redis takes it");
+    }
+
+    /// How often something ever happened: `submitted`, `COMPLETED`, `lost` and so on.
+    pub(crate) fn ever(&self, what: &str) -> u64 {
+        let get = redis::cmd("HGET").arg("{s0}:stats").arg(format!("default:{what}")).to_owned();
+        let count: Option<u64> = get.query(&mut self.connection()).expect("Redis answers");
+        count.unwrap_or(0)
+    }
+
+    /// Every accepted task is in one place.
+    pub(crate) fn assert_audit_clean(&self) {
+        let redis = sentinel_queue::store::redis::Redis::new(&self.redis.url()).expect("a URL");
+        let queue = sentinel_queue::Queue::new(std::sync::Arc::new(redis));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let namespace = sentinel_queue::Namespace::default();
+        let audit = runtime.block_on(queue.audit(&namespace, |_| ())).expect("Redis answers");
+        assert_eq!(audit.problems, Vec::<String>::new());
+    }
+
+    /// What its processes logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join(LOG)).unwrap_or_default()
     }
 }
 

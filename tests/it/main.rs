@@ -5,5 +5,6 @@ mod cli;
 mod cluster;
 mod contract;
 mod crashes;
+mod faults;
 mod redis_faults;
 mod schedules;

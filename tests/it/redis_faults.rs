@@ -94,24 +94,6 @@ fn flushed_scripts_and_cut_connections_are_not_seen() {
     assert_eq!(settled, TASKS);
 }
 
-/// Case 13: a store that takes no writes makes readiness red, and recovers by itself.
-#[test]
-fn a_redis_that_only_reads_is_not_ready() {
-    let (stack, _worker) = ready(&[]);
-    let mut connection = stack.connection();
-    let mut replicate = |host: &str, port: &str| {
-        redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut connection).unwrap();
-    };
-    replicate("127.0.0.1", "1");
-    assert_eq!(stack.api.get("/readyz").status, 503);
-    let answer = stack.api.post("/submit-task", r#"{"payload":{"job":"example-task"}}"#);
-    assert_eq!((answer.status, &answer.json()["code"]), (503, &"store_unavailable".into()));
-    replicate("NO", "ONE");
-    assert_eq!(stack.api.get("/readyz").status, 200);
-    let id = stack.api.submit(r#"{"payload":{"job":"example-task"}}"#);
-    assert_eq!(stack.api.get(&format!("/v1/tasks/{id}?wait=30s")).json()["status"], "COMPLETED");
-}
-
 #[test]
 fn a_worker_that_is_told_to_stop_while_redis_is_away_ends() {
     let mut stack = Stack::start(&["--appendonly", "yes", "--appendfsync", "always"]);
@@ -148,26 +130,6 @@ fn more_slots_than_memory_holds_are_refused_with_the_number_that_fits() {
     assert!(said.contains("concurrency") && said.contains("at most"), "{said}");
 }
 
-/// Case 16: when memory is full, submits are refused and what runs lands all the same.
-#[test]
-fn a_full_redis_refuses_submits_and_takes_results() {
-    let (stack, _worker) = ready(&[]);
-    let running = stack.api.submit(r#"{"payload":{"job":"hostile","do":"sleep","ms":500}}"#);
-    wait_for("the task in progress", || (stack.api.task(&running)["status"] == "IN_PROGRESS").then_some(()));
-    let mut connection = stack.connection();
-    let mut set = |bytes: u64| {
-        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec(&mut connection).unwrap();
-    };
-    set(1);
-    let answer = stack.api.post("/submit-task", r#"{"payload":{"job":"example-task"}}"#);
-    assert_eq!((answer.status, &answer.json()["code"]), (503, &"store_unavailable".into()));
-    let task = stack.api.get(&format!("/v1/tasks/{running}?wait=30s")).json();
-    assert_eq!((&task["status"], &task["attempt"]), (&"COMPLETED".into(), &1.into()), "{task}");
-    set(0);
-    let id = stack.api.submit(r#"{"payload":{"job":"example-task"}}"#);
-    assert_eq!(stack.api.get(&format!("/v1/tasks/{id}?wait=30s")).json()["status"], "COMPLETED");
-}
-
 #[test]
 fn a_second_server_on_the_same_embedded_store_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -178,35 +140,4 @@ fn a_second_server_on_the_same_embedded_store_is_refused() {
     let data = dir.path().join("data");
     let said = refused(&["dev", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
     assert!(said.contains(data.to_str().unwrap()), "{said}");
-}
-
-/// Case 9.
-#[test]
-fn few_file_descriptors_are_backpressure_and_no_crash() {
-    let (stack, _worker) = ready(&[]);
-    let (api, address) = free_address();
-    // The shell's limit is the server's.
-    let command = format!(
-        "ulimit -n 64; exec {} api --listen {address} --redis {}",
-        env!("CARGO_BIN_EXE_sentinel"),
-        stack.redis.url()
-    );
-    let mut server = Command::new("sh")
-        .args(["-c", &command])
-        .current_dir(stack.dir.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    api.wait_until_ready(1);
-    let silent: Vec<_> =
-        (0..100).filter_map(|_| std::net::TcpStream::connect(("127.0.0.1", api.port)).ok()).collect();
-    assert!(silent.len() > 64, "more than it has descriptors for");
-    drop(silent);
-    wait_for("an answer after the flood", || {
-        api.request("GET", "/readyz", None).ok().filter(|answer| answer.status == 200)
-    });
-    assert!(server.try_wait().unwrap().is_none(), "it still runs");
-    server.kill().unwrap();
-    server.wait().unwrap();
 }

@@ -54,6 +54,8 @@ pub(super) struct Turns {
     report: mpsc::UnboundedSender<Ended>,
     settlements: VecDeque<Settlement>,
     releases: Vec<(TaskId, Token)>,
+    /// The call that nobody has answered yet, with the slots for what it may bring.
+    unanswered: Option<(Turn, Vec<OwnedSemaphorePermit>)>,
     number: u64,
     /// There may be something to claim.
     hungry: bool,
@@ -75,6 +77,7 @@ impl Turns {
             report,
             settlements: VecDeque::new(),
             releases: Vec::new(),
+            unanswered: None,
             number: 0,
             hungry: true,
             draining: false,
@@ -100,7 +103,7 @@ impl Turns {
                 return self.drain().await;
             }
             self.give_back().await;
-            if !self.settlements.is_empty() || self.may_claim() {
+            if self.unanswered.is_some() || !self.settlements.is_empty() || self.may_claim() {
                 self.turn().await;
                 continue;
             }
@@ -118,12 +121,13 @@ impl Turns {
         if let Some(waiter) = self.waiter.take() {
             waiter.abort();
         }
-        let grace = Instant::now() + self.shared.config.grace;
+        let since = Instant::now();
+        let grace = since + self.shared.config.grace;
         let mut stopped = false;
         tracing::info!(running = self.shared.leases.count(), "draining: no new tasks are claimed");
         loop {
             self.collect();
-            if self.shared.leases.count() == 0 {
+            if self.shared.leases.count() == 0 && self.unanswered.is_none() && self.releases.is_empty() {
                 return;
             }
             let left = grace.saturating_duration_since(Instant::now());
@@ -134,16 +138,18 @@ impl Turns {
                 // The store has been away all the while: what is left is run again elsewhere.
                 tracing::warn!(tasks = self.shared.leases.count(), "leases are left to end by themselves");
                 return;
+            } else if self.shared.leases.count() == 0 && since.elapsed() > self.shared.lease() {
+                tracing::warn!("the store does not say whether a last claim brought tasks");
+                return;
             }
             // These may have been the last.
             if !self.releases.is_empty() {
                 self.give_back().await;
                 continue;
             }
-            if !self.settlements.is_empty() {
-                let before = self.settlements.len();
+            if self.unanswered.is_some() || !self.settlements.is_empty() {
                 self.turn().await;
-                if self.settlements.len() >= before {
+                if self.unanswered.is_some() {
                     // The store is away.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -196,20 +202,23 @@ impl Turns {
         }
     }
 
-    /// One settle + claim.
+    /// One settle + claim; again the one before, if nobody answered that.
     async fn turn(&mut self) {
-        let settlements = self.next_batch();
-        // What guests bring must not pile up faster than the store takes it.
-        let mut permits = if self.settlements.is_empty() { self.free_slots() } else { Vec::new() };
-        self.number += 1;
-        let turn = Turn { number: self.number, settlements, wanted: permits.len() };
+        let (turn, mut permits) = match self.unanswered.take() {
+            Some(unanswered) => unanswered,
+            None => self.next_turn(),
+        };
         let Some((answer, sent)) = self.exchange(&turn).await else {
-            // Nobody knows whether it was done; told again under a new number, it is not done twice.
-            for settlement in turn.settlements.into_iter().rev() {
-                self.settlements.push_front(settlement);
-            }
+            // Nobody knows whether it was done. Under another number the store would not tell
+            // which tasks it brought: they would be lost.
+            self.unanswered = Some((turn, permits));
             return;
         };
+        if answer.superseded {
+            // Told again under a new number, settlements are not done twice.
+            turn.settlements.into_iter().rev().for_each(|settlement| self.settlements.push_front(settlement));
+            return;
+        }
         for (settlement, taken) in turn.settlements.iter().zip(&answer.settled) {
             if !taken {
                 tracing::warn!(task = %settlement.id, "a result came too late: the lease is another's");
@@ -223,9 +232,21 @@ impl Turns {
         }
         self.shared.set_lease(answer.lease);
         for task in answer.claimed {
+            if self.draining {
+                self.releases.push((task.definition.id, task.token));
+                continue;
+            }
             let slot = permits.pop().expect("no more tasks are claimed than slots are taken");
             self.start(task, slot, sent);
         }
+    }
+
+    fn next_turn(&mut self) -> (Turn, Vec<OwnedSemaphorePermit>) {
+        let settlements = self.next_batch();
+        // What guests bring must not pile up faster than the store takes it.
+        let permits = if self.settlements.is_empty() { self.free_slots() } else { Vec::new() };
+        self.number += 1;
+        (Turn { number: self.number, settlements, wanted: permits.len() }, permits)
     }
 
     /// The oldest settlements that fit in one call.
@@ -249,8 +270,9 @@ impl Turns {
         std::iter::from_fn(|| Arc::clone(&self.slots).try_acquire_owned().ok()).take(free).collect()
     }
 
-    /// Makes the call, and the same call again while nobody answers, for one lease at most. With
-    /// the answer comes when it was asked for last: leases are no older than that.
+    /// Makes the call, and the same call again while nobody answers, for one lease at most: there
+    /// is more to do than this. With the answer comes when it was asked for last: leases are no
+    /// older than that.
     async fn exchange(&self, turn: &Turn) -> Option<(TurnAnswer, Instant)> {
         let shared = &self.shared;
         let since = Instant::now();
@@ -258,7 +280,6 @@ impl Turns {
         loop {
             let sent = Instant::now();
             match shared.queue.settle_and_claim(&shared.instance, &shared.config.served, turn).await {
-                Ok(answer) if answer.superseded => return None,
                 Ok(answer) => return Some((answer, sent)),
                 Err(error) => {
                     if wait == Duration::from_millis(20) {
@@ -271,7 +292,8 @@ impl Turns {
                 }
             }
             tokio::time::sleep(wait.mul_f64(0.5 + chance() / 2.0)).await;
-            wait = (wait * 2).min(Duration::from_secs(1));
+            // What it may have brought must be known before its lease ends.
+            wait = (wait * 2).min(shared.lease() / 10);
         }
     }
 
