@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     guests,
-    shell::{self, cargo, root, sentinel, step},
+    shell::{self, built, cargo, root, step},
 };
 
 /// How long a server may take to come up: its plugins are compiled first.
@@ -61,7 +61,7 @@ impl Dev {
     fn start(data: &Path) -> Result<Self> {
         let port = free_port()?;
         let listen = format!("127.0.0.1:{port}");
-        let child = Command::new(sentinel())
+        let child = Command::new(built("sentinel"))
             .args(["dev", "--listen", &listen, "--data-dir"])
             .arg(data)
             .current_dir(root())
@@ -76,7 +76,7 @@ impl Dev {
     fn wait_until_ready(&mut self) -> Result<()> {
         let since = Instant::now();
         while since.elapsed() < START {
-            let health = Command::new(sentinel())
+            let health = Command::new(built("sentinel"))
                 .args(["health", "--server", &self.url])
                 .stderr(Stdio::null())
                 .status()?;
@@ -133,7 +133,7 @@ impl Dev {
     }
 
     fn output(&self, args: &[&str], input: &str) -> Result<String> {
-        let mut child = Command::new(sentinel())
+        let mut child = Command::new(built("sentinel"))
             .args(args)
             .env("SENTINEL_SERVER", &self.url)
             .stdin(Stdio::piped())

@@ -42,7 +42,7 @@ fn run() -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["demo"] => demo::run(),
         ["test"] => test::run_gate(),
-        ["chaos", ref options @ ..] => chaos::run(&chaos::Options::parse(options)?),
+        ["chaos", ref options @ ..] => chaos::run(options),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),
         _ => bail!("no such command\n\n{USAGE}"),

@@ -20,9 +20,9 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The binary that `cargo build` makes.
-pub(crate) fn sentinel() -> PathBuf {
-    target_dir().join("debug/sentinel")
+/// A binary that `cargo build` makes.
+pub(crate) fn built(name: &str) -> PathBuf {
+    target_dir().join("debug").join(name)
 }
 
 /// `cargo` with arguments, in the repository.

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    guests, setup,
+    chaos, guests, setup,
     shell::{cargo, root, run, step},
 };
 
@@ -31,7 +31,8 @@ pub(crate) fn run_gate() -> Result<()> {
         // The binary first: the end-to-end tests start it.
         run(&mut cargo(&["build", "--locked", "--workspace"]))?;
         run(cargo(&["test", "--locked", "--workspace"]).env("SENTINEL_TEST_PLUGINS", guests::built_dir()))
-    })
+    })?;
+    step("chaos", || chaos::run_built(&["--minutes", "2", "--seed", "1"]))
 }
 
 fn in_plugins(args: &[&str]) -> Command {

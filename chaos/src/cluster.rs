@@ -13,8 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{net::Link, proxy::Proxy};
-use crate::{guests, shell};
+use crate::{net::Link, proxy::Proxy};
 
 pub(crate) const APIS: usize = 2;
 pub(crate) const WORKERS: usize = 4;
@@ -121,6 +120,8 @@ impl Drop for Process {
 
 /// Everything that a run starts.
 pub(crate) struct Cluster {
+    /// The binary under test.
+    pub(crate) sentinel: PathBuf,
     pub(crate) workers: Vec<Process>,
     pub(crate) apis: Vec<Process>,
     pub(crate) redis: Process,
@@ -132,10 +133,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts Redis with leases of this length, then the rest.
-    pub(crate) fn start(dir: &Path, lease: Duration) -> Result<Self> {
-        let sentinel = &std::path::absolute(shell::sentinel())?;
-        copy_plugins(dir)?;
+    /// Starts Redis with leases of this length, then the rest. `plugins` has the hostile job.
+    pub(crate) fn start(dir: &Path, plugins: &Path, lease: Duration) -> Result<Self> {
+        let sentinel = std::env::current_exe()?.with_file_name("sentinel");
+        copy_plugins(plugins, dir)?;
         let port = free_port()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let redis_url = format!("redis://{address}");
@@ -150,7 +151,7 @@ impl Cluster {
         let apis = api_ports.iter().enumerate().map(|(number, port)| {
             let listen = format!("127.0.0.1:{port}");
             let args = ["api", "--listen", &listen, "--redis", &redis_url];
-            Process::new(&format!("api {number}"), sentinel, &args, dir)
+            Process::new(&format!("api {number}"), &sentinel, &args, dir)
         });
         let grace = format!("{}ms", GRACE.as_millis());
         let workers = (0..WORKERS).map(|number| {
@@ -159,18 +160,18 @@ impl Cluster {
             match (number, &link) {
                 (BEHIND_LINK, Some(link)) => {
                     let url = format!("redis://{}:{port}", Link::host());
-                    let command = link.command(sentinel);
+                    let command = link.command(&sentinel);
                     let mut process = Process::new(&name, command.get_program().as_ref(), &args(&url), dir);
                     let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
                     process.args.splice(0..0, words);
                     process
                 }
-                (BEHIND_PROXY | BEHIND_LINK, _) => Process::new(&name, sentinel, &args(&proxied), dir),
-                _ => Process::new(&name, sentinel, &args(&redis_url), dir),
+                (BEHIND_PROXY | BEHIND_LINK, _) => Process::new(&name, &sentinel, &args(&proxied), dir),
+                _ => Process::new(&name, &sentinel, &args(&redis_url), dir),
             }
         });
         let (apis, workers) = (apis.collect(), workers.collect());
-        let mut cluster = Self { workers, apis, redis, redis_url, api_ports, proxy, link };
+        let mut cluster = Self { sentinel, workers, apis, redis, redis_url, api_ports, proxy, link };
         cluster.redis.start()?;
         cluster.set_lease(lease)?;
         for process in cluster.apis.iter_mut().chain(&mut cluster.workers) {
@@ -230,10 +231,10 @@ fn redis(dir: &Path, port: u16) -> Process {
 }
 
 /// The hostile job, whose acts the load asks for.
-fn copy_plugins(dir: &Path) -> Result<()> {
+fn copy_plugins(from: &Path, dir: &Path) -> Result<()> {
     let plugins = dir.join("plugins");
     std::fs::create_dir_all(&plugins)?;
-    let built = guests::built_dir().join("hostile.wasm");
+    let built = from.join("hostile.wasm");
     std::fs::copy(&built, plugins.join("hostile.wasm")).with_context(|| built.display().to_string())?;
     Ok(())
 }

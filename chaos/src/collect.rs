@@ -12,14 +12,13 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
-use super::{
+use crate::{
     check::{Finals, Rule, Violation},
     cluster::Cluster,
     history::{Event, What},
     http::{Apis, Reply, Request},
     task::Found,
 };
-use crate::shell;
 
 /// Tasks are read by so many at once.
 const READERS: usize = 4;
@@ -113,7 +112,7 @@ pub(crate) fn write(dir: &Path, finals: &Finals) -> Result<()> {
 
 /// What `sentinel audit` finds.
 pub(crate) fn audit(cluster: &Cluster) -> Result<Option<Violation>> {
-    let output = Command::new(shell::sentinel())
+    let output = Command::new(&cluster.sentinel)
         .args(["audit", "--redis", &cluster.redis_url, "--output", "json"])
         .output()?;
     if output.status.success() {

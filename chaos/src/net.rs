@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::proxy::Proxy;
+use crate::proxy::Proxy;
 
 // Of the network that is kept for documentation.
 const INNER: &str = "192.0.2.1";

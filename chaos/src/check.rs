@@ -11,20 +11,10 @@ use std::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{
+use crate::{
     history::{Act, AfterPolicy, Event, Steer, Steered, What, Wish},
     task::{FINAL, Found},
 };
-
-/// Whether a task that kills no worker may be FAILED `worker_lost`. It may while the store
-/// convicts whoever loses three leases, whatever they were lost to; to be made `false` once
-/// outages of the store end no lease and only the death of a task's own process convicts.
-const CONVICTIONS_ARE_EXCUSED: bool = true;
-
-/// Whether the history of a redriven task may say that the attempt before the redrive ended when
-/// the redrive came. It does as long as `redrive.lua` dates what it remembers by its own time and
-/// not by the end's; to be made `false` once it does not.
-const REDRIVES_MAY_DATE_ENDS: bool = true;
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -137,6 +127,7 @@ impl Tally {
     /// What did not happen even once, so that a run without violations says nothing of it.
     pub(crate) fn idle(&self) -> impl Iterator<Item = &'static str> {
         let happened = [
+            (self.unknown, "submits of unknown fate"),
             (self.ran_again, "lost leases"),
             (self.cancelled_by_request, "cancelled tasks"),
             (self.redriven, "redriven tasks"),
@@ -325,9 +316,7 @@ impl<'a> Check<'a> {
             },
             "FAILED" if task.error.as_deref() == Some("worker_lost") => {
                 self.verdict.tally.convicted += 1;
-                if !CONVICTIONS_ARE_EXCUSED {
-                    self.violated(Rule::Convicted, task, "it is FAILED `worker_lost`, and kills no worker");
-                }
+                self.violated(Rule::Convicted, task, "it is FAILED `worker_lost`, and kills no worker");
                 None
             }
             "FAILED" if task.error.as_deref() == Some("expired") && wish.expires_at.is_some() => None,
@@ -423,8 +412,7 @@ impl<'a> Check<'a> {
         for (mark, tasks) in &self.case.by_mark {
             let Some(wish) = self.case.wishes.get(mark) else { continue };
             let Some(key) = wish.concurrency_key else { continue };
-            let dated = tasks.iter().filter(|task| task.redrives == 0 || !REDRIVES_MAY_DATE_ENDS);
-            let attempts = dated.flat_map(|&task| task.attempts.iter().map(move |run| (run, task)));
+            let attempts = tasks.iter().flat_map(|&task| task.attempts.iter().map(move |run| (run, task)));
             runs.entry((wish.queue, key)).or_default().extend(attempts);
         }
         for ((queue, key), mut runs) in runs {
@@ -495,9 +483,6 @@ impl<'a> Check<'a> {
 
     /// What clients saw is in the history, though the task has another life now.
     fn remembered(&mut self, task: &Found) {
-        if REDRIVES_MAY_DATE_ENDS && task.redrives > 0 {
-            return;
-        }
         for (status, number, end) in self.case.observed.get(task.id.as_str()).cloned().unwrap_or_default() {
             let attempt = task.attempts.iter().find(|attempt| attempt.number == number);
             if let Some(attempt) =

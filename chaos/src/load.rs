@@ -17,10 +17,9 @@ use std::{
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     history::{Act, AfterPolicy, History, Steer, Steered, What, Wish, now},
     http::{Apis, Reply, Request},
-    probe::Features,
     task,
 };
 
@@ -49,17 +48,15 @@ pub(crate) struct Load {
 pub(crate) struct Shared {
     pub(crate) apis: Apis,
     pub(crate) history: Arc<History>,
-    pub(crate) features: Features,
     stop: AtomicBool,
     backlog: AtomicU64,
 }
 
 impl Load {
-    pub(crate) fn start(seed: u64, apis: &Apis, history: &Arc<History>, features: &Features) -> Self {
+    pub(crate) fn start(seed: u64, apis: &Apis, history: &Arc<History>) -> Self {
         let shared = Arc::new(Shared {
             apis: apis.clone(),
             history: Arc::clone(history),
-            features: features.clone(),
             stop: AtomicBool::new(false),
             backlog: AtomicU64::new(0),
         });
@@ -149,25 +146,23 @@ impl Client {
 
     fn act(&mut self) {
         self.rng = self.acts.fork();
-        let features = &self.shared.features;
         match self.rng.u32(0..100) {
             0..58 => self.submit_one(),
-            58..66 if features.batch => self.submit_batch(),
-            66..76 if features.cancel => self.steer(Steer::Cancel),
-            76..81 if features.redrive => self.steer(Steer::Redrive),
-            81..83 if features.reschedule => self.steer(Steer::Reschedule),
-            83..86 if features.idempotency_key => self.submit_again(),
+            58..66 => self.submit_batch(),
+            66..76 => self.steer(Steer::Cancel),
+            76..81 => self.steer(Steer::Redrive),
+            81..83 => self.steer(Steer::Reschedule),
+            83..86 => self.submit_again(),
             _ => self.read(),
         }
     }
 
     fn wish(&mut self, parents: &[String]) -> Wish {
-        let features = self.shared.features.clone();
         let rng = &mut self.rng;
         self.wishes += 1;
         let act = act(rng);
         let mut after = Vec::new();
-        if features.after && !parents.is_empty() && rng.u32(0..100) < 15 {
+        if !parents.is_empty() && rng.u32(0..100) < 15 {
             for _ in 0..rng.usize(1..=3) {
                 let parent = rng.choice(parents).cloned().unwrap_or_default();
                 if !after.contains(&parent) {
@@ -176,11 +171,11 @@ impl Client {
             }
         }
         let mut percent = |count: u32| rng.u32(0..100) < count;
-        let delayed = features.delay && percent(10);
-        let expires = features.expires_at && percent(5);
-        let is_limited = features.concurrency_key && percent(4);
+        let delayed = percent(10);
+        let expires = percent(5);
+        let is_limited = percent(4);
         let always = percent(30);
-        let keyed = features.idempotency_key && percent(75);
+        let keyed = percent(75);
         let max_attempts = match act {
             Act::OkFrom { attempt } => attempt + rng.u64(0..3),
             _ => rng.u64(1..=3),
@@ -227,7 +222,7 @@ impl Client {
 
     fn submit_batch(&mut self) {
         let count = self.rng.usize(2..=12);
-        let keyed = self.shared.features.idempotency_key && self.rng.u32(0..100) < 75;
+        let keyed = self.rng.u32(0..100) < 75;
         let mut wishes: Vec<Wish> = Vec::new();
         for _ in 0..count {
             let mut parents: Vec<_> = wishes.iter().map(|wish| wish.mark.clone()).collect();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::{
+use crate::{
     check::{Rule, Tally, Violation},
     history::Event,
     recovery::Recovery,
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     pub(crate) recovery: Recovery,
     /// How long it took, after the last fault, until everything had ended.
     pub(crate) drain_ms: u64,
-    /// What the servers do not have, or this machine does not allow.
+    /// What never happened, or this machine does not allow.
     pub(crate) not_exercised: Vec<String>,
     pub(crate) violations: Vec<Violation>,
     /// The history, to show of it what belongs to a violation.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{
+use crate::{
     cluster::connect,
     history::now,
     task::{Attempt, Found},
@@ -110,12 +110,9 @@ impl Losses {
                 calm.push(again - at);
             }
         }
-        // The ends of former lives may be dated otherwise.
-        let lives_once = |task: &&Found| task.redrives == 0;
         let settled = |attempt: &&Attempt| attempt.outcome != "LOST";
         let ends: Vec<_> = tasks
             .values()
-            .filter(lives_once)
             .flat_map(|task| &task.attempts)
             .filter(settled)
             .map(|attempt| attempt.ended_at)

@@ -12,7 +12,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use rustix::process::Signal;
 
-use super::{
+use crate::{
     cluster::{APIS, Cluster, GRACE, Process, WORKERS},
     history::{History, What},
     proxy::Mode,
