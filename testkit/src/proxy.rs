@@ -32,6 +32,10 @@ struct Rules {
     /// Nothing passes, in neither direction.
     blackhole: bool,
     doom: Option<Doom>,
+    /// Requests that hold these bytes are not delivered.
+    hold: Option<Vec<u8>>,
+    /// How many were not.
+    held: usize,
     /// How many requests were delivered whose replies were dropped.
     dropped: usize,
     /// How many connections were accepted.
@@ -91,6 +95,7 @@ impl Proxy {
         let mut rules = self.shared.rules();
         rules.blackhole = false;
         rules.doom = None;
+        rules.hold = None;
         self.shared.changed.notify_all();
     }
 
@@ -98,6 +103,17 @@ impl Proxy {
     /// what the server says to them and then closes their connections.
     pub fn drop_replies(&self, holding: &[u8], requests: usize) {
         self.shared.rules().doom = Some(Doom { holding: holding.to_vec(), left: requests });
+    }
+
+    /// Delivers no request that holds these bytes, nor what follows it on its connection, and
+    /// closes nothing.
+    pub fn hold_requests(&self, holding: &[u8]) {
+        self.shared.rules().hold = Some(holding.to_vec());
+    }
+
+    /// How many requests were not delivered.
+    pub fn held(&self) -> usize {
+        self.shared.rules().held
     }
 
     /// How many requests were delivered whose replies were dropped.
@@ -171,6 +187,13 @@ fn requests(mut client: &TcpStream, mut server: &TcpStream, shared: &Shared, doo
         seen.extend_from_slice(&bytes[..count]);
         let mut rules = shared.passing();
         let mut keep = 0;
+        if let Some(holding) = &rules.hold {
+            keep = holding.len() - 1;
+            if seen.windows(holding.len()).any(|window| window == holding) {
+                rules.held += 1;
+                return;
+            }
+        }
         if let Some(doom) = rules.doom.as_mut().filter(|doom| doom.left > 0) {
             let holding = &doom.holding[..];
             if holding.is_empty() || seen.windows(holding.len()).any(|window| window == holding) {
@@ -179,7 +202,7 @@ fn requests(mut client: &TcpStream, mut server: &TcpStream, shared: &Shared, doo
                 // Before it is delivered: its reply must not be faster.
                 *lock(doomed) = Some(Instant::now());
             } else {
-                keep = holding.len() - 1;
+                keep = keep.max(holding.len() - 1);
             }
         }
         drop(rules);
@@ -293,5 +316,12 @@ mod tests {
         assert_eq!((*heard.lock().unwrap(), proxy.dropped()), (4, 1));
         assert_eq!(ask(&mut connect(), b"this").unwrap(), b"this");
         assert_eq!(proxy.accepted(), 3);
+
+        proxy.hold_requests(b"never");
+        let mut stream = connect();
+        assert_eq!(ask(&mut stream, b"ne").unwrap(), b"ne");
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        ask(&mut stream, b"ver").unwrap_err();
+        assert_eq!((*heard.lock().unwrap(), proxy.held()), (6, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! The catalogue of faults: each test is named after its row. Rows 1 to 4, 11, 12 and 14, and
+//! The catalogue of faults: each test is named after its row. Rows 1, 3, 4, 11, 12 and 14, and
 //! parts of others, are in `crashes` and `redis_faults`.
 
 mod disk;

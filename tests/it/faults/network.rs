@@ -1,4 +1,5 @@
-//! What lies between processes and Redis: a route that leads nowhere, replies that never come.
+//! What lies between processes and Redis: a route that leads nowhere, requests and replies that
+//! never come.
 
 use std::time::Duration;
 
@@ -24,6 +25,27 @@ fn processor_time(process: &Process) -> Duration {
     let ticks: u64 = after_name.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     // Linux counts in hundredths of a second, whatever its own clock does.
     Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn case_02_a_worker_killed_between_the_guests_return_and_the_settle_has_no_effect() {
+    let stack = Stack::start(&[]);
+    stack.set_lease(1000);
+    let proxy = Proxy::start(stack.redis.port());
+    let mut first = stack.worker_over(&url(&proxy), &["--concurrency", "1"]);
+    stack.api.wait_until_ready(1);
+    let id = stack.api.submit(&hostile(r#""do":"sleep","ms":300"#));
+    wait_until_running(stack.api, &id);
+    // Its only slot is taken: the next call of this kind brings the result.
+    proxy.hold_requests(&hash(Script::SettleClaim));
+    wait_for("the settle that is on its way", || (proxy.held() > 0).then_some(()));
+    first.kill();
+    assert_eq!(stack.api.task(&id)["status"], "IN_PROGRESS");
+    let _second = stack.worker(&["--concurrency", "1"]);
+    let task = stack.api.get(&format!("/v1/tasks/{id}?wait=30s")).json();
+    assert_eq!((&task["status"], &task["attempt"]), (&"COMPLETED".into(), &2.into()), "{task}");
+    assert_eq!((stack.ever("COMPLETED"), stack.ever("lost")), (1, 1));
+    stack.assert_audit_clean();
 }
 
 /// Here the route is a proxy that holds everything up; `chaos` does it in a network namespace.
