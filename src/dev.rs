@@ -12,7 +12,10 @@ pub(crate) async fn run(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let listener = serve::listen(&config).await?;
     let queue = match &config.redis {
-        Some(url) => serve::redis_queue(url, &shutdown).await?,
+        Some(url) => {
+            let Some(queue) = serve::redis_queue(url, &shutdown).await? else { return Ok(()) };
+            queue
+        }
         None => embedded(&config).await?,
     };
     let worker = serve::new_worker(queue.clone(), &config)?;

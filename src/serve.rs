@@ -20,7 +20,7 @@ use crate::{config::Config, shutdown::Shutdown};
 /// `sentinel api`: the HTTP API over Redis.
 pub(crate) async fn api(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
-    let queue = redis_queue(config.redis()?, &shutdown).await?;
+    let Some(queue) = redis_queue(config.redis()?, &shutdown).await? else { return Ok(()) };
     let listener = listen(&config).await?;
     let sweeping = tokio::spawn(sweep_for_ever(queue.clone(), config.worker.retention));
     tracing::info!(url = config.local_url(), "the API listens");
@@ -32,7 +32,7 @@ pub(crate) async fn api(config: Config) -> Result<()> {
 /// `sentinel worker`: runs tasks from Redis.
 pub(crate) async fn worker(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
-    let queue = redis_queue(config.redis()?, &shutdown).await?;
+    let Some(queue) = redis_queue(config.redis()?, &shutdown).await? else { return Ok(()) };
     let worker = new_worker(queue, &config)?;
     worker.run(shutdown.wait()).await;
     Ok(())
@@ -71,8 +71,9 @@ pub(crate) fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
     Worker::new(queue, plugins, config.worker.clone()).context("the worker did not start")
 }
 
-/// Connects to Redis and checks that it may hold the queue; waits for it while it is away.
-pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Queue> {
+/// Connects to Redis and checks that it may hold the queue; waits for it while it is away. None: it
+/// was told to stop while it waited.
+pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Option<Queue>> {
     let queue = Queue::new(Arc::new(Redis::new(url)?));
     let mut said = false;
     let durability = loop {
@@ -85,14 +86,14 @@ pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Queue>
                 }
                 tokio::select! {
                     () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
-                    () = shutdown.clone().wait() => anyhow::bail!("told to stop while waiting for Redis"),
+                    () = shutdown.clone().wait() => return Ok(None),
                 }
             }
             Err(error) => return Err(error.into()),
         }
     };
     say_durability(durability);
-    Ok(queue)
+    Ok(Some(queue))
 }
 
 fn say_durability(durability: Durability) {

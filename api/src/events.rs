@@ -1,6 +1,7 @@
 //! Server-sent events: one task as it changes, and the ends of all tasks.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,14 +19,15 @@ use axum::{
 use futures_util::stream::{self, Stream, StreamExt};
 use sentinel_queue::{
     TaskId,
-    list::{Ending, EndingCursor, Listed},
+    list::{EndingCursor, Listed},
     store::StoreError,
     task::TaskState,
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use crate::{
     App,
+    ends::End,
     problem::{Code, Problem},
     segment::Segment,
     server::{Closing, closes},
@@ -40,14 +42,8 @@ pub(crate) const LISTENERS: usize = 1024;
 /// A running task's progress is looked at this often.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// The ends of tasks are looked for this often.
-const LOOK_FOR_ENDS: Duration = Duration::from_millis(250);
-
 /// The store is asked to say the end of a task again this often.
 const REGISTER: Duration = Duration::from_secs(120);
-
-/// So many ends are taken at a time.
-const PAGE: usize = 100;
 
 /// Follow a task: its state now, then each change of its status, attempt or progress, to its end.
 #[utoipa::path(
@@ -177,18 +173,16 @@ pub(crate) async fn ends(
             Some(cursor.ok_or_else(|| Problem::field("Last-Event-ID", &"is no id of an event"))?)
         }
     };
-    // That the store is away is said with a status, not by silence.
-    let slice = app.queue.endings(&app.namespace, after.as_ref(), PAGE).await?;
+    let closing = closing.map(|Extension(closing)| closing);
+    // That the store is away is said with a status, not by silence. First heard, then read: an end
+    // in between is not missed.
+    let heard = app.ends.listen().await?;
+    let (ends, next) = app.ends.after(after.as_ref()).await?;
     // Whoever is cut off before the first event goes on from here. An event without data is none:
     // clients take its id and tell nobody.
-    let start = after.is_none().then(|| slice.next.to_string());
-    let listener = Listener {
-        app,
-        closing: closing.map(|Extension(closing)| closing),
-        after: slice.next,
-        heard: slice.endings.into_iter(),
-        _place: place,
-    };
+    let start = after.is_none().then(|| next.to_string());
+    let is_behind = !ends.is_empty();
+    let listener = Listener { app, closing, after: next, ends: ends.into(), heard, is_behind, _place: place };
     let start = stream::iter(start.map(|id| Ok(Event::default().id(id))));
     Ok(stream_of(start.chain(stream::unfold(listener, Listener::next))))
 }
@@ -197,33 +191,45 @@ pub(crate) async fn ends(
 struct Listener {
     app: Arc<App>,
     closing: Option<Closing>,
+    /// All up to this were told, or are about to be.
     after: EndingCursor,
-    heard: std::vec::IntoIter<Ending>,
+    ends: VecDeque<End>,
+    heard: broadcast::Receiver<Arc<End>>,
+    /// The store may have ends that were not heard.
+    is_behind: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Listener {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
-            if let Some(ending) = self.heard.next() {
-                let status = ending.task.state.status().as_str();
-                let event = event(status, &TaskBrief::from(ending.task)).id(ending.cursor.to_string());
-                return Some((Ok(event), self));
+            if let Some(end) = self.ends.pop_front() {
+                return Some((Ok(end.event), self));
             }
-            match self.app.queue.endings(&self.app.namespace, Some(&self.after), PAGE).await {
-                Ok(slice) if slice.endings.is_empty() => {
-                    self.after = slice.next;
-                    tokio::select! {
-                        () = tokio::time::sleep(LOOK_FOR_ENDS) => {}
-                        () = closes(self.closing.as_ref()) => return None,
+            if self.is_behind {
+                match self.app.ends.after(Some(&self.after)).await {
+                    Ok((ends, next)) => {
+                        self.is_behind = !ends.is_empty();
+                        self.after = next;
+                        self.ends = ends.into();
                     }
+                    Err(StoreError::Unavailable(_)) => tokio::time::sleep(LOOK).await,
+                    Err(_) => return None,
                 }
-                Ok(slice) => {
-                    self.after = slice.next;
-                    self.heard = slice.endings.into_iter();
+                continue;
+            }
+            let heard = tokio::select! {
+                heard = self.heard.recv() => heard,
+                () = closes(self.closing.as_ref()) => return None,
+            };
+            match heard {
+                Ok(end) if end.cursor > self.after => {
+                    self.after = end.cursor.clone();
+                    return Some((Ok(end.event.clone()), self));
                 }
-                Err(StoreError::Unavailable(_)) => tokio::time::sleep(LOOK).await,
-                Err(_) => return None,
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => self.is_behind = true,
+                Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     }
@@ -235,7 +241,7 @@ fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     })
 }
 
-fn event(name: &str, data: &impl serde::Serialize) -> Event {
+pub(crate) fn event(name: &str, data: &impl serde::Serialize) -> Event {
     // Outside of strings, where it is escaped, a carriage return is a space; events have none.
     let json = serde_json::to_string(data).unwrap_or_default().replace('\r', " ");
     Event::default().event(name).data(json)

@@ -438,7 +438,7 @@ fn parsed<T: std::str::FromStr<Err: ToString>>(raw: &RawValue) -> Result<T, Stri
 fn tags(raw: &RawValue) -> Result<Tags, String> {
     let tags: Vec<String> = json(raw, "must be an array of strings")?;
     let tags = tags.iter().map(|tag| tag.parse::<Tag>()).collect::<Result<_, _>>();
-    tags.and_then(Tags::new).map_err(|error| format!(": {error}"))
+    tags.and_then(Tags::new).map_err(|error| format!("must be tags: {error}"))
 }
 
 /// The tasks to wait for: UUIDs, or `"#0"` for an earlier task of the same batch.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod ends;
 mod events;
 mod fields;
 mod health;
@@ -34,7 +35,7 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-use self::{events::LISTENERS, jobs::Advertised, problem::Problem, watch::Watchers};
+use self::{ends::Ends, events::LISTENERS, jobs::Advertised, problem::Problem, watch::Watchers};
 pub use self::{problem::Code, server::serve};
 
 /// How the API answers.
@@ -52,6 +53,7 @@ struct App {
     namespace: Namespace,
     advertised: Advertised,
     watchers: Watchers,
+    ends: Ends,
     /// Places for clients that listen.
     listeners: Arc<Semaphore>,
 }
@@ -62,7 +64,8 @@ pub fn router(queue: Queue, config: ApiConfig) -> Router {
     let watchers = Watchers::new(queue.clone());
     let listeners = Arc::new(Semaphore::new(LISTENERS));
     let namespace = Namespace::default();
-    let app = Arc::new(App { queue, config, namespace, advertised, watchers, listeners });
+    let ends = Ends::new(queue.clone(), namespace.clone());
+    let app = Arc::new(App { queue, config, namespace, advertised, watchers, ends, listeners });
     let (routes, document) = openapi::routes().split_for_parts();
     routes
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))

@@ -92,7 +92,7 @@ pub struct Ending {
 }
 
 /// A place among all tasks that have ended: by time, then by id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EndingCursor {
     at: Millis,
     /// None: before all that ended then.

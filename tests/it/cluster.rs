@@ -13,7 +13,7 @@ use sentinel_testkit::{RedisServer, free_port, wait_for};
 use serde_json::Value;
 
 /// What all processes of a directory log.
-const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// A process of ours; killed when dropped.
 pub(crate) struct Process {

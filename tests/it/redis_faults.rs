@@ -11,7 +11,7 @@ use std::{
 
 use sentinel_testkit::{RedisServer, wait_for};
 
-use crate::cluster::{Process, Stack, free_address, plugins};
+use crate::cluster::{LOG, Process, Stack, free_address, plugins};
 
 /// A stack with one worker that is ready.
 fn ready(redis: &[&str]) -> (Stack, Process) {
@@ -108,6 +108,21 @@ fn a_worker_that_is_told_to_stop_while_redis_is_away_ends() {
     stack.redis.start_again();
     let _other = stack.worker(&[]);
     assert_eq!(api.get(&format!("/v1/tasks/{id}?wait=60s")).json()["status"], "COMPLETED");
+}
+
+#[test]
+fn servers_that_wait_for_redis_end_well_when_they_are_told_to() {
+    let nobody = format!("redis://{}", free_address().1);
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["worker"][..], &["api", "--listen", "127.0.0.1:0"]] {
+        let mut server = Process::start(&[args, &["--redis", &nobody]].concat(), dir.path());
+        wait_for("its word that it waits", || {
+            let log = std::fs::read_to_string(dir.path().join(LOG)).unwrap_or_default();
+            log.contains("waiting for Redis").then_some(())
+        });
+        assert_eq!(server.terminate(), Some(0));
+        std::fs::remove_file(dir.path().join(LOG)).unwrap();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A task's life as clients steer and watch it.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use axum::{
     body::Body,
@@ -529,6 +529,34 @@ async fn all_ends_are_heard_and_none_is_left_out_after_a_cut() {
     assert_eq!(heard, ids[1..], "in order, each once");
     let sent = request(Method::GET, "/v1/events").header("Last-Event-ID", "x");
     assert_eq!(client.send(sent.body(Body::empty()).unwrap()).await.pointers(), ["Last-Event-ID"]);
+}
+
+/// More than a listener may be behind.
+#[tokio::test]
+async fn a_listener_that_is_slow_hears_all_ends_and_holds_up_nobody() {
+    const ENDS: usize = 1500;
+    let client = Client::new();
+    let mut quick = Stream::open(&client, "/v1/events", None).await;
+    let mut slow = Stream::open(&client, "/v1/events", None).await;
+    for stream in [&mut quick, &mut slow] {
+        stream.next().await.unwrap();
+    }
+    let mut ids = Vec::new();
+    for _ in 0..ENDS {
+        let id = client.submit(r#"{"payload":{"job":"a"}}"#).await;
+        client.queue.cancel(id.parse().unwrap()).await.unwrap();
+        ids.push(id);
+    }
+    for stream in [quick, slow] {
+        let mut stream = stream;
+        let mut heard = HashSet::new();
+        while heard.len() < ENDS {
+            let (name, _, task) = stream.next().await.unwrap();
+            assert_eq!(name, "CANCELLED");
+            assert!(heard.insert(task["task_id"].as_str().unwrap().to_owned()), "heard twice");
+        }
+        assert!(ids.iter().all(|id| heard.contains(id)));
+    }
 }
 
 #[tokio::test]

@@ -60,9 +60,9 @@ async fn renew(shared: &Shared) -> Result<(), StoreError> {
         let renewed = shared.queue.renew(&shared.instance, shared.info(), &jobs, chunk).await?;
         shared.leases.renewed(chunk, sent);
         shared.set_lease(renewed.lease);
-        if !renewed.lost.is_empty() {
-            tracing::warn!(tasks = renewed.lost.len(), "leases were lost; their guests are stopped");
-            shared.leases.lose(chunk, &renewed.lost);
+        let lost = shared.leases.lose(chunk, &renewed.lost);
+        if lost > 0 {
+            tracing::warn!(tasks = lost, "leases were lost; their guests are stopped");
         }
     }
     Ok(())

@@ -73,14 +73,15 @@ impl Leases {
         }
     }
 
-    /// Stops those of these claims that are lost: their leases are another's, or nobody's.
-    pub(super) fn lose(&self, held: &[Held], lost: &[TaskId]) {
+    /// Stops those of these claims that are lost: their leases are another's, or nobody's. Says how
+    /// many guests that concerns: what was settled or given back meanwhile is not lost.
+    pub(super) fn lose(&self, held: &[Held], lost: &[TaskId]) -> usize {
         let leases = self.lock();
-        for claim in held.iter().filter(|claim| lost.contains(&claim.id)) {
-            if let Some(lease) = leases.get(&claim.id).filter(|lease| lease.token == claim.token) {
-                lease.interrupt.raise(Reason::Stopped);
-            }
-        }
+        let claims = held.iter().filter(|claim| lost.contains(&claim.id));
+        let mine =
+            claims.filter_map(|claim| leases.get(&claim.id).filter(|lease| lease.token == claim.token));
+        let running = mine.filter(|lease| lease.interrupt.reason().is_none());
+        running.inspect(|lease| lease.interrupt.raise(Reason::Stopped)).count()
     }
 
     /// Stops the guest of a claim whose task was cancelled.
