@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     history::{Act, AfterPolicy, Event, Steer, Steered, What, Wish},
-    task::{FINAL, Found},
+    task::{Attempt, FINAL, Found},
 };
 
 /// What must hold.
@@ -303,7 +303,7 @@ impl<'a> Check<'a> {
         self.attempts(task, wish);
         self.steered(task);
         self.observed(task);
-        self.remembered(task);
+        self.remembered(task, wish);
     }
 
     /// It ended as its job, its parents and its clients would have it.
@@ -482,12 +482,15 @@ impl<'a> Check<'a> {
     }
 
     /// What clients saw is in the history, though the task has another life now.
-    fn remembered(&mut self, task: &Found) {
+    fn remembered(&mut self, task: &Found, wish: &Wish) {
         for (status, number, end) in self.case.observed.get(task.id.as_str()).cloned().unwrap_or_default() {
             let attempt = task.attempts.iter().find(|attempt| attempt.number == number);
-            if let Some(attempt) =
-                attempt.filter(|attempt| attempt.outcome == status && attempt.ended_at != end)
-            {
+            // It may have expired later, while it waited for another attempt.
+            let expired = |ended_at| wish.expires_at.is_some_and(|at| (ended_at..=end).contains(&at));
+            let other = |attempt: &&Attempt| {
+                attempt.outcome == status && attempt.ended_at != end && !expired(attempt.ended_at)
+            };
+            if let Some(attempt) = attempt.filter(other) {
                 let what = format!("a client saw it end at {end}; its history says {attempt:?}");
                 self.violated(Rule::Attempts, task, what);
             }

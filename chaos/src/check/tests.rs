@@ -451,6 +451,19 @@ fn a_history_that_dates_an_attempt_otherwise_than_clients_saw_it() {
 }
 
 #[test]
+fn a_retry_that_expired_ended_later_than_its_attempt() {
+    for (expires_at, broken) in [(Some(1030), &[][..]), (None, &[Rule::WrongEnd, Rule::Attempts])] {
+        let mut world = World::sound();
+        world.add(&Wish { expires_at, ..wish("brief", Act::Retryable) }, "FAILED");
+        let task = world.task("brief");
+        task.error = Some("expired".into());
+        task.finished_at = Some(1035);
+        world.see("brief", "FAILED", 2, 1035);
+        assert_eq!(world.broken(), broken, "{expires_at:?}");
+    }
+}
+
+#[test]
 fn two_attempts_that_completed_it() {
     let mut world = World::sound();
     let again =
