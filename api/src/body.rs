@@ -1,6 +1,6 @@
-//! Request bodies: their type, their size, their time; then JSON as its raw parts.
+//! Request bodies: their type, their size, their time.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::Body,
@@ -8,8 +8,6 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use sentinel_queue::payload::MAX_PAYLOAD;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::problem::{Code, Problem};
 
@@ -79,38 +77,4 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         Code::NotJson,
         "send the body as UTF-8, not encoded, with `Content-Type: application/json`",
     ))
-}
-
-/// An object's fields by name, unparsed. A name that is there twice is an error.
-pub(crate) fn object(text: &str) -> Result<BTreeMap<String, &RawValue>, Problem> {
-    struct Fields;
-    impl<'de> Visitor<'de> for Fields {
-        type Value = BTreeMap<String, &'de RawValue>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let mut fields = BTreeMap::new();
-            while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
-                if fields.contains_key(&name) {
-                    let shown: String = name.chars().take(64).collect();
-                    return Err(A::Error::custom(format!("the key {shown:?} is there twice")));
-                }
-                fields.insert(name, value);
-            }
-            Ok(fields)
-        }
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let fields = deserializer.deserialize_map(Fields);
-    fields
-        .and_then(|fields| deserializer.end().map(|()| fields))
-        .map_err(|error| Problem::of(Code::MalformedJson, error.to_string()))
-}
-
-/// A body as text.
-pub(crate) fn text(body: &Bytes) -> Result<&str, Problem> {
-    std::str::from_utf8(body).map_err(|error| Problem::of(Code::MalformedJson, format!("not UTF-8: {error}")))
 }

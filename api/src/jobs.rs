@@ -7,14 +7,13 @@ use std::{
 };
 
 use axum::{Json, extract::State};
-use sentinel_queue::{JobName, Queue, store::StoreError};
+use sentinel_queue::{JobName, Queue, request::nearest, store::StoreError};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::{
     App,
-    fields::nearest,
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,

@@ -9,7 +9,6 @@
 mod body;
 mod ends;
 mod events;
-mod fields;
 mod health;
 mod host;
 mod jobs;

@@ -8,10 +8,10 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sentinel_queue::{list::Filter, steer::OperationKind};
+use sentinel_queue::{list::Filter, request, steer::OperationKind};
 
 use crate::{
-    App, body, fields,
+    App, body,
     problem::{Code, Problem},
     segment::Segment,
     wire::OperationView,
@@ -29,7 +29,7 @@ use crate::{
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
-    let (kind, filter, dry_run) = fields::operation(&bytes, &app.namespace)?;
+    let (kind, filter, dry_run) = request::operation(&bytes, &app.namespace)?;
     start(&app, kind, &filter, dry_run).await
 }
 

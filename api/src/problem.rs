@@ -4,7 +4,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sentinel_queue::{queue::SubmitError, store::StoreError};
+use sentinel_queue::{
+    queue::SubmitError,
+    request::{self, Refused, Why},
+    store::StoreError,
+};
 use serde::Serialize;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -153,9 +157,6 @@ impl FieldError {
     }
 }
 
-/// So many errors are told one by one: an answer must not be larger than what was asked.
-pub(crate) const MOST_ERRORS: usize = 100;
-
 impl Problem {
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
         Self {
@@ -168,23 +169,8 @@ impl Problem {
         }
     }
 
-    /// Some fields are not acceptable.
-    pub(crate) fn fields(mut errors: Vec<FieldError>) -> Self {
-        let more = errors.len().saturating_sub(MOST_ERRORS);
-        errors.truncate(MOST_ERRORS);
-        let mut named: Vec<_> =
-            errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
-        if more > 0 {
-            named.push(format!("and {more} more"));
-        }
-        Self { errors, ..Self::of(Code::InvalidField, named.join("; ")) }
-    }
-
-    /// The same, of one task of a batch; unless it says itself what is wrong with it, it is `place`.
-    pub(crate) fn in_batch(mut self, index: usize, place: &str) -> Self {
-        if self.errors.is_empty() {
-            self.errors.push(FieldError::at(place, self.detail.clone()));
-        }
+    /// The same, of one task of a batch.
+    pub(crate) fn in_batch(mut self, index: usize) -> Self {
         for error in &mut self.errors {
             error.pointer = format!("/tasks/{index}{}", error.pointer);
             error.index = Some(index);
@@ -203,14 +189,34 @@ impl Problem {
         match error {
             SubmitError::Store(error) => error.into(),
             SubmitError::Conflict { index } | SubmitError::NoParent { index, .. } => {
-                Self::from(error).in_batch(index, "")
+                Self::from(error).in_batch(index)
             }
         }
     }
 
     /// One field is not acceptable.
     pub(crate) fn field(pointer: &str, detail: &impl ToString) -> Self {
-        Self::fields(vec![FieldError::at(pointer, detail.to_string())])
+        Refused::fields(vec![request::FieldError::at(pointer, detail.to_string())]).into()
+    }
+}
+
+impl From<request::FieldError> for FieldError {
+    fn from(error: request::FieldError) -> Self {
+        let request::FieldError { pointer, detail, index } = error;
+        Self { pointer, detail, index }
+    }
+}
+
+/// Why a request is not acceptable.
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let code = match refused.why {
+            Why::Malformed => Code::MalformedJson,
+            Why::TooLarge => Code::TooLarge,
+            Why::Field => Code::InvalidField,
+        };
+        let errors = refused.errors.into_iter().map(Into::into).collect();
+        Self { errors, ..Self::of(code, refused.detail) }
     }
 }
 

@@ -7,12 +7,12 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use sentinel_queue::{QueueName, list::Filter, steer::OperationKind};
+use sentinel_queue::{QueueName, list::Filter, request, steer::OperationKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    App, body, fields, operations,
+    App, body, operations,
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
@@ -86,7 +86,7 @@ pub(crate) async fn set(
     let name = parse(&queue)?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
-    let settings = fields::queue_settings(&bytes)?;
+    let settings = request::queue_settings(&bytes)?;
     if !app.queue.set_queue(&app.namespace, &name, &settings).await? {
         let detail = format!(
             "aging cannot change while tasks are QUEUED in {name}, since their places were given by the old \

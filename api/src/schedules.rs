@@ -8,12 +8,12 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sentinel_queue::ScheduleName;
+use sentinel_queue::{ScheduleName, request};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    App, body, fields,
+    App, body,
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
@@ -87,7 +87,7 @@ pub(crate) async fn set(
     let name = parse(&name)?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::TASK_BODY).await?;
-    let (schedule, paused) = fields::schedule(&bytes, &app.namespace, name)?;
+    let (schedule, paused) = request::schedule(&bytes, &app.namespace, name)?;
     let name = &schedule.name;
     let known = app.advertised.require(&schedule.task.job).await;
     known.map_err(|problem| problem.about("/task/payload/job"))?;

@@ -6,10 +6,10 @@ use axum::{
     Json,
     extract::{Request, State},
 };
-use sentinel_queue::{TaskId, steer::Steered};
+use sentinel_queue::{TaskId, request, steer::Steered};
 
 use crate::{
-    App, body, fields,
+    App, body,
     problem::{Code, Problem},
     segment::Segment,
     tasks,
@@ -72,7 +72,7 @@ pub(crate) async fn reschedule(
     let id = tasks::parse(&id)?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
-    let (when, priority) = fields::reschedule(&bytes)?;
+    let (when, priority) = request::reschedule(&bytes)?;
     let steered = app.queue.reschedule(id, when, priority).await?;
     answer(&app, id, steered, "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled").await
 }

@@ -14,14 +14,14 @@ use axum::{
 use sentinel_queue::{
     NewTask, Task, TaskId,
     list::{Cursor, Filter},
-    queue,
+    queue, request,
     task::{Definition, Progression, TaskState, When},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    App, body, fields,
+    App, body,
     page::{self, Asked},
     problem::{Code, Problem},
     segment::Segment,
@@ -95,12 +95,12 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
 pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::BATCH_BODY).await?;
-    let tasks = fields::batch(&bytes, &app.namespace)?;
+    let tasks = request::batch(&bytes, &app.namespace)?;
     for (index, task) in tasks.iter().enumerate() {
         app.advertised
             .require(&task.spec.job)
             .await
-            .map_err(|problem| problem.in_batch(index, "/payload/job"))?;
+            .map_err(|problem| problem.about("/payload/job").in_batch(index))?;
     }
     let accepted = app.queue.submit(&tasks).await.map_err(Problem::of_batch)?;
     let mut views = Vec::with_capacity(tasks.len());
@@ -113,7 +113,7 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Resu
 async fn one_task(app: &App, request: Request) -> Result<NewTask, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::TASK_BODY).await?;
-    let mut task = fields::new_task(&bytes, &app.namespace)?;
+    let mut task = request::new_task(&bytes, &app.namespace)?;
     if let Some(key) = idempotency_key(&head.headers)? {
         if task.spec.idempotency_key.as_ref().is_some_and(|other| *other != key) {
             let rule = "is not the idempotency_key in the body: give one of them";
@@ -206,7 +206,7 @@ pub(crate) async fn get(
     let Query(reading) = reading.map_err(|error| Problem::field("query", &error.body_text()))?;
     let wait = match &reading.wait {
         None => Duration::ZERO,
-        Some(text) => fields::span_of(text, Duration::ZERO, LONGEST_WAIT)
+        Some(text) => request::span_of(text, Duration::ZERO, LONGEST_WAIT)
             .map_err(|rule| Problem::field("wait", &rule))?,
     };
     let id = parse(&id)?;
@@ -282,7 +282,7 @@ pub(crate) async fn list(
             .collect::<Result<_, _>>()?,
     };
     let instant = |name, text: &Option<String>| {
-        let at = text.as_deref().map(fields::instant_of).transpose();
+        let at = text.as_deref().map(request::instant_of).transpose();
         at.map_err(|rule| Problem::field(name, &rule))
     };
     let filter = Filter {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// A task to be accepted. This is its description; `fields.rs` takes it apart and knows the ranges.
+/// A task to be accepted. This is its description; `sentinel_queue::request` takes it apart and knows the ranges.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct NewTask {

@@ -12,6 +12,7 @@ pub mod list;
 pub mod names;
 pub mod payload;
 pub mod queue;
+pub mod request;
 pub mod retry;
 pub mod schedule;
 pub mod settings;

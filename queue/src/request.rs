@@ -1,12 +1,20 @@
-//! The fields of requests, each with its range; all that is wrong is told at once.
+//! What is asked of a queue, as JSON: the fields of requests, each with its range. All that is wrong
+//! is told at once.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use sentinel_queue::{
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::{
     Backoff, JobName, Millis, Namespace, NewTask, Payload, Policy, Priority, QueueName, QueueSettings,
     Schedule, ScheduleName, Spec, Status, Tag, Tags, TaskId, duration,
     list::Filter,
@@ -17,13 +25,6 @@ use sentinel_queue::{
     settings::Rate,
     steer::OperationKind,
     task::{AfterPolicy, MAX_PARENTS, When},
-};
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
-
-use crate::{
-    body,
-    problem::{Code, FieldError, MOST_ERRORS, Problem},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -37,16 +38,101 @@ const LONGEST_DELAY: Duration = Duration::from_hours(3650 * 24);
 /// else waits.
 const MOST_PARENTS: usize = 2000;
 
+/// So many errors are told one by one: an answer must not be larger than what was asked.
+pub const MOST_ERRORS: usize = 100;
+
+/// A request that is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What kind of refusal it is.
+    pub why: Why,
+    /// What is wrong, in a sentence.
+    pub detail: String,
+    /// Each field that is not acceptable, [`MOST_ERRORS`] at most.
+    pub errors: Vec<FieldError>,
+}
+
+/// Why a request is not acceptable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is not JSON, or not such as is taken.
+    Malformed,
+    /// Its payload is too large.
+    TooLarge,
+    /// A field is missing, unknown or out of its range.
+    Field,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Where it is in the request, as a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// What it is and what it must be.
+    pub detail: String,
+    /// In a batch: which task, from 0.
+    pub index: Option<usize>,
+}
+
+impl FieldError {
+    /// Of this place.
+    pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into(), index: None }
+    }
+}
+
+impl Refused {
+    fn of(why: Why, detail: impl Into<String>) -> Self {
+        Self { why, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// Some fields are not acceptable.
+    pub fn fields(mut errors: Vec<FieldError>) -> Self {
+        let more = errors.len().saturating_sub(MOST_ERRORS);
+        errors.truncate(MOST_ERRORS);
+        let mut named: Vec<_> =
+            errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+        if more > 0 {
+            named.push(format!("and {more} more"));
+        }
+        Self { errors, ..Self::of(Why::Field, named.join("; ")) }
+    }
+
+    fn field(pointer: &str, detail: &impl ToString) -> Self {
+        Self::fields(vec![FieldError::at(pointer, detail.to_string())])
+    }
+
+    /// The same, of one task of a batch; unless it says itself what is wrong with it, it is `place`.
+    fn in_batch(mut self, index: usize, place: &str) -> Self {
+        if self.errors.is_empty() {
+            self.errors.push(FieldError::at(place, self.detail.clone()));
+        }
+        for error in &mut self.errors {
+            error.pointer = format!("/tasks/{index}{}", error.pointer);
+            error.index = Some(index);
+        }
+        self
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// Takes a submit's body apart.
-pub(crate) fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Problem> {
-    let fields = Fields::of(body::text(bytes)?, "", TASK)?;
+pub fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Refused> {
+    let fields = Fields::of(text(bytes)?, "", TASK)?;
     let (task, errors) = task_of(bytes, fields, namespace, &[])?;
-    task.filter(|_| errors.is_empty()).ok_or_else(|| Problem::fields(errors))
+    task.filter(|_| errors.is_empty()).ok_or_else(|| Refused::fields(errors))
 }
 
 /// Takes the body of a batch apart: `{"tasks": […]}`.
-pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>, Problem> {
-    let mut fields = Fields::of(body::text(bytes)?, "", &["tasks"])?;
+pub fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>, Refused> {
+    let mut fields = Fields::of(text(bytes)?, "", &["tasks"])?;
     let rule = format!("must be an array of 1 to {MAX_BATCH} tasks");
     let items = fields.require("tasks", |raw| {
         let items = serde_json::from_str::<Vec<&RawValue>>(raw.get()).map_err(|_| rule.clone())?;
@@ -63,7 +149,7 @@ pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>
             continue;
         };
         let (task, wrong) =
-            task_of(bytes, fields, namespace, &ids).map_err(|problem| problem.in_batch(index, ""))?;
+            task_of(bytes, fields, namespace, &ids).map_err(|refused| refused.in_batch(index, ""))?;
         errors.extend(wrong.into_iter().map(|error| FieldError { index: Some(index), ..error }));
         if errors.len() > MOST_ERRORS {
             break;
@@ -77,7 +163,7 @@ pub(crate) fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>
             format!("the tasks of a batch may wait for {MOST_PARENTS} tasks in all, and wait for {parents}");
         errors.push(FieldError::at("/tasks", rule));
     }
-    if errors.is_empty() { Ok(tasks) } else { Err(Problem::fields(errors)) }
+    if errors.is_empty() { Ok(tasks) } else { Err(Refused::fields(errors)) }
 }
 
 /// One task, if it is whole, and what is wrong. `earlier` are the tasks before it in its batch,
@@ -87,12 +173,12 @@ fn task_of(
     mut fields: Fields<'_>,
     namespace: &Namespace,
     earlier: &[TaskId],
-) -> Result<(Option<NewTask>, Vec<FieldError>), Problem> {
+) -> Result<(Option<NewTask>, Vec<FieldError>), Refused> {
     for (name, raw) in &fields.left {
         // The payload is checked by itself.
         if *name != "payload" {
             check_json(raw.get().as_bytes())
-                .map_err(|reason| Problem::of(Code::MalformedJson, format!("{name}: {reason}")))?;
+                .map_err(|reason| Refused::of(Why::Malformed, format!("{name}: {reason}")))?;
         }
     }
     let payload = if let Some(raw) = fields.left.remove("payload") {
@@ -155,24 +241,24 @@ fn when(fields: &mut Fields<'_>) -> Option<When> {
 }
 
 /// What a waiting task is to change.
-pub(crate) fn reschedule(bytes: &Bytes) -> Result<(Option<When>, Option<Priority>), Problem> {
-    let mut fields = Fields::of(body::text(bytes)?, "", &["run_at", "delay", "priority"])?;
+pub fn reschedule(bytes: &Bytes) -> Result<(Option<When>, Option<Priority>), Refused> {
+    let mut fields = Fields::of(text(bytes)?, "", &["run_at", "delay", "priority"])?;
     let when = when(&mut fields);
     let priority = fields.take("priority", priority);
     let errors = fields.finish();
     if !errors.is_empty() {
-        return Err(Problem::fields(errors));
+        return Err(Refused::fields(errors));
     }
     if when.is_none() && priority.is_none() {
-        return Err(Problem::field("", &"must say what is to change: run_at, delay or priority"));
+        return Err(Refused::field("", &"must say what is to change: run_at, delay or priority"));
     }
     Ok((when, priority))
 }
 
 /// The settings of a queue: what is left out has its default.
-pub(crate) fn queue_settings(bytes: &Bytes) -> Result<QueueSettings, Problem> {
+pub fn queue_settings(bytes: &Bytes) -> Result<QueueSettings, Refused> {
     const KNOWN: &[&str] = &["rate", "concurrency", "per_key", "aging", "defaults"];
-    let mut fields = Fields::of(body::text(bytes)?, "", KNOWN)?;
+    let mut fields = Fields::of(text(bytes)?, "", KNOWN)?;
     let settings = QueueSettings {
         rate: fields.take_object("rate", &["starts", "per"], |fields| Rate {
             starts: fields.require("starts", |raw| count(raw, 1, 1_000_000)).unwrap_or(1),
@@ -184,18 +270,18 @@ pub(crate) fn queue_settings(bytes: &Bytes) -> Result<QueueSettings, Problem> {
         defaults: fields.take_object("defaults", POLICY, policy).unwrap_or_default(),
     };
     let errors = fields.finish();
-    if errors.is_empty() { Ok(settings) } else { Err(Problem::fields(errors)) }
+    if errors.is_empty() { Ok(settings) } else { Err(Refused::fields(errors)) }
 }
 
 /// A schedule, and whether it is to be paused, if that is said.
-pub(crate) fn schedule(
+pub fn schedule(
     bytes: &Bytes,
     namespace: &Namespace,
     name: ScheduleName,
-) -> Result<(Schedule, Option<bool>), Problem> {
+) -> Result<(Schedule, Option<bool>), Refused> {
     const KNOWN: &[&str] = &["cron", "timezone", "catch_up", "paused", "task"];
     const CATCH_UP: &str = "must be \"latest\", \"all\" or \"none\"";
-    let mut fields = Fields::of(body::text(bytes)?, "", KNOWN)?;
+    let mut fields = Fields::of(text(bytes)?, "", KNOWN)?;
     let cron = fields.require("cron", |raw| {
         let text: String = json(raw, "must be a cron expression, such as \"0 9 * * 1-5\"")?;
         text.parse::<Cron>().map_err(|error| error.to_string())
@@ -233,7 +319,7 @@ pub(crate) fn schedule(
         fields.errors.push(FieldError::at("/task/tags", detail));
     }
     let errors = fields.finish();
-    schedule.filter(|_| errors.is_empty()).map(|schedule| (schedule, paused)).ok_or(Problem::fields(errors))
+    schedule.filter(|_| errors.is_empty()).map(|schedule| (schedule, paused)).ok_or(Refused::fields(errors))
 }
 
 fn zone(raw: &RawValue) -> Result<Zone, String> {
@@ -247,11 +333,8 @@ fn zone(raw: &RawValue) -> Result<Zone, String> {
 }
 
 /// An operation on many tasks, and whether it only counts.
-pub(crate) fn operation(
-    bytes: &Bytes,
-    namespace: &Namespace,
-) -> Result<(OperationKind, Filter, bool), Problem> {
-    let mut fields = Fields::of(body::text(bytes)?, "", &["kind", "filter", "dry_run"])?;
+pub fn operation(bytes: &Bytes, namespace: &Namespace) -> Result<(OperationKind, Filter, bool), Refused> {
+    let mut fields = Fields::of(text(bytes)?, "", &["kind", "filter", "dry_run"])?;
     let kind = fields.require("kind", |raw| {
         let word: String = json(raw, "must be \"cancel\" or \"redrive\"")?;
         match word.as_str() {
@@ -277,7 +360,7 @@ pub(crate) fn operation(
     let errors = fields.finish();
     match (kind, filter) {
         (Some(kind), Some(filter)) if errors.is_empty() => Ok((kind, filter, dry_run)),
-        _ => Err(Problem::fields(errors)),
+        _ => Err(Refused::fields(errors)),
     }
 }
 
@@ -323,8 +406,8 @@ const FILTER: &[&str] = &["status", "queue", "job", "tag", "since", "until"];
 const BACKOFF: &[&str] = &["kind", "base", "max", "jitter"];
 
 impl<'a> Fields<'a> {
-    fn of(text: &'a str, at: &str, known: &'static [&'static str]) -> Result<Self, Problem> {
-        Ok(Self { left: body::object(text)?, at: at.to_owned(), known, errors: Vec::new() })
+    fn of(text: &'a str, at: &str, known: &'static [&'static str]) -> Result<Self, Refused> {
+        Ok(Self { left: object(text)?, at: at.to_owned(), known, errors: Vec::new() })
     }
 
     fn wrong(&mut self, name: &str, detail: impl Into<String>) {
@@ -389,14 +472,14 @@ fn payload(
     body: &Bytes,
     raw: &RawValue,
     fields: &mut Fields<'_>,
-) -> Result<Option<(Payload, JobName)>, Problem> {
+) -> Result<Option<(Payload, JobName)>, Refused> {
     // The payload is a part of the body: no copy.
     match Payload::parse(body.slice_ref(raw.get().as_bytes())) {
         Ok(parsed) => Ok(Some(parsed)),
         Err(PayloadError::Malformed(reason)) => {
-            Err(Problem::of(Code::MalformedJson, format!("the payload: {reason}")))
+            Err(Refused::of(Why::Malformed, format!("the payload: {reason}")))
         }
-        Err(error @ PayloadError::TooLarge(_)) => Err(Problem::of(Code::TooLarge, error.to_string())),
+        Err(error @ PayloadError::TooLarge(_)) => Err(Refused::of(Why::TooLarge, error.to_string())),
         Err(error) => {
             let place = if matches!(error, PayloadError::NotAnObject) { "payload" } else { "payload/job" };
             fields.errors.push(FieldError::at(format!("{}/{place}", fields.at), error.to_string()));
@@ -474,7 +557,7 @@ const INSTANT: &str =
     "must be a time in RFC 3339, such as 2030-01-31T12:00:00Z, from 1970 to ten years from now";
 
 /// A point in time.
-pub(crate) fn instant_of(text: &str) -> Result<Millis, String> {
+pub fn instant_of(text: &str) -> Result<Millis, String> {
     let at: jiff::Timestamp = text.parse().map_err(|_| INSTANT.to_owned())?;
     let millis = u64::try_from(at.as_millisecond()).map_err(|_| INSTANT.to_owned())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -485,7 +568,7 @@ pub(crate) fn instant_of(text: &str) -> Result<Millis, String> {
 }
 
 /// A duration from `least` to `most`.
-pub(crate) fn span_of(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+pub fn span_of(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let rule = || {
         let (least, most) = (duration::format(least), duration::format(most));
         format!("must be a duration from {least} to {most}: <integer><ms|s|m|h|d>, such as 250ms or 10m")
@@ -510,8 +593,42 @@ fn backoff(fields: &mut Fields<'_>) -> Backoff {
     }
 }
 
+/// An object's fields by name, unparsed. A name that is there twice is an error.
+fn object(text: &str) -> Result<BTreeMap<String, &RawValue>, Refused> {
+    struct Fields;
+    impl<'de> Visitor<'de> for Fields {
+        type Value = BTreeMap<String, &'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut fields = BTreeMap::new();
+            while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
+                if fields.contains_key(&name) {
+                    let shown: String = name.chars().take(64).collect();
+                    return Err(A::Error::custom(format!("the key {shown:?} is there twice")));
+                }
+                fields.insert(name, value);
+            }
+            Ok(fields)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let fields = deserializer.deserialize_map(Fields);
+    fields
+        .and_then(|fields| deserializer.end().map(|()| fields))
+        .map_err(|error| Refused::of(Why::Malformed, error.to_string()))
+}
+
+/// A body as text.
+fn text(body: &Bytes) -> Result<&str, Refused> {
+    std::str::from_utf8(body).map_err(|error| Refused::of(Why::Malformed, format!("not UTF-8: {error}")))
+}
+
 /// The name that was probably meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let similarity = |known: &str| strsim::jaro_winkler(name, known);
     known
         .map(|known| (similarity(known), known))
