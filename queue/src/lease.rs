@@ -8,7 +8,8 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    names::{ConcurrencyKey, Millis, Namespace, QueueName, TaskId},
+    effects::Effects,
+    names::{ConcurrencyKey, JobName, Millis, Namespace, QueueName, TaskId},
     queue::{PREFIX, Queue, exactly, groups, queue_key, stand, stored, text},
     record,
     state::ErrorKind,
@@ -115,6 +116,10 @@ pub struct Settlement {
     pub namespace: Namespace,
     /// Where it waited.
     pub queue: QueueName,
+    /// What ran it.
+    pub job: JobName,
+    /// The first of its family.
+    pub root: TaskId,
     /// What it shares with others.
     pub concurrency_key: Option<ConcurrencyKey>,
     /// The attempt's number.
@@ -125,6 +130,8 @@ pub struct Settlement {
     pub report: AttemptReport,
     /// What the guest printed.
     pub log: Bytes,
+    /// What the attempt did through the store; committed if it completes.
+    pub effects: Effects,
 }
 
 impl Settlement {
@@ -136,18 +143,21 @@ impl Settlement {
             token: task.token.clone(),
             namespace: spec.namespace.clone(),
             queue: spec.queue.clone(),
+            job: spec.job.clone(),
+            root: spec.lineage.map_or(*id, |lineage| lineage.root),
             concurrency_key: spec.concurrency_key.clone(),
             attempt: task.progression.attempt(),
             verdict,
             report,
             log,
+            effects: Effects::default(),
         }
     }
 
     /// About how many bytes a call carries for it.
     pub fn size(&self) -> usize {
         let result = if let Verdict::Complete(result) = &self.verdict { result.len() } else { 0 };
-        512 + result + self.log.len()
+        512 + result + self.log.len() + self.effects.size()
     }
 }
 
@@ -424,6 +434,7 @@ fn push_settlement(args: &mut Vec<Bytes>, settlement: &Settlement) {
         text(&delay.as_millis()),
         tail,
         settlement.log.clone(),
+        if settlement.effects.is_empty() { Bytes::new() } else { settlement.effects.packed(settlement) },
     ]);
 }
 

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod duration;
+pub mod effects;
 pub mod lease;
 pub mod list;
 pub mod names;

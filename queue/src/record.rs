@@ -18,8 +18,8 @@ use crate::{
     state::{ErrorKind, Status},
     store::StoreError,
     task::{
-        AfterPolicy, AttemptReport, Definition, Ended, ErrorReport, Event, MAX_LOST, Policy, Progression,
-        Spec, TaskError, TaskState,
+        AfterPolicy, AttemptReport, Definition, Ended, ErrorReport, Event, Lineage, MAX_LOST, Policy,
+        Progression, Spec, TaskError, TaskState,
     },
 };
 
@@ -32,6 +32,8 @@ struct Head {
     policy: Policy,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     after: Vec<TaskId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lineage: Option<Lineage>,
 }
 
 fn pack<'a>(fields: impl IntoIterator<Item = &'a str>) -> BytesMut {
@@ -89,7 +91,7 @@ pub(crate) fn options(spec: &Spec, print: &str) -> Bytes {
 
 /// The submitted task, opaque to scripts.
 pub(crate) fn body(spec: &Spec) -> Bytes {
-    let head = Head { policy: spec.policy.clone(), after: spec.after.clone() };
+    let head = Head { policy: spec.policy.clone(), after: spec.after.clone(), lineage: spec.lineage };
     tail(&head, spec.payload.as_bytes())
 }
 
@@ -111,6 +113,7 @@ pub(crate) fn definition(id: TaskId, record: &Bytes) -> Result<Definition, Store
     spec.payload = Payload::stored(payload);
     spec.policy = head.policy;
     spec.after = head.after;
+    spec.lineage = head.lineage;
     Ok(definition)
 }
 

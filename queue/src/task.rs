@@ -87,6 +87,8 @@ pub struct Spec {
     pub after: Vec<TaskId>,
     /// What happens if one of these does not complete.
     pub after_policy: AfterPolicy,
+    /// The task whose attempt submitted it, if one did.
+    pub lineage: Option<Lineage>,
 }
 
 impl Spec {
@@ -105,8 +107,20 @@ impl Spec {
             tags: Tags::default(),
             after: Vec::new(),
             after_policy: AfterPolicy::default(),
+            lineage: None,
         }
     }
+}
+
+/// From whom a task descends that another task's attempt submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The task that submitted it.
+    pub parent: TaskId,
+    /// The first of the family, which nobody's attempt submitted.
+    pub root: TaskId,
+    /// How many generations lie between that and this, from 1.
+    pub depth: u32,
 }
 
 /// What becomes of a task when one that it waits for does not complete.

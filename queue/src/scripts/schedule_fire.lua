@@ -25,7 +25,7 @@ if not s or s.generation ~= ARGV[3] or at ~= tonumber(ARGV[4]) then
   return 'stale'
 end
 if FIRST <= #ARGV then
-  local reply = accept(FIRST)
+  local reply = accept(ARGV, FIRST)
   if reply[1] ~= 'ok' then
     return reply.err and reply or reply[1]
   end

@@ -4,22 +4,23 @@
 -- KEYS   the partition's prefix
 -- ARGV   clock, instance, number of this call, count of settlements, per settlement: id, token,
 --        action (COMPLETED, FAILED, retry, unknown), namespace:queue, concurrency key, attempt,
---        kind, delay in milliseconds, tail (outcome or error, opaque), log; then the count of
---        tasks wanted, and the queues, each: namespace:queue, share; none meaning all there are
+--        kind, delay in milliseconds, tail (outcome or error, opaque), log, effects ('' or as
+--        lib/effects.lua takes them); then the count of tasks wanted, and the queues, each:
+--        namespace:queue, share; none meaning all there are
 -- Reply  'ok' or 'superseded', the time, the length of a lease, when there may be something to
 --        claim without a marker being set (or ''), a letter per settlement (o: settled, s: the
 --        lease is another's), the claimed tasks (id, definition, state or '', the defaults of
 --        its queue), the queues that were asked when tasks are still wanted
 --
--- Invariants: only the holder of a lease settles its task, once; a claimed task is in `l` and
--- `run` and nowhere else; the same number gets the same tasks again for as long as they are its own.
--- use: clock record task ready limits finish
+-- Invariants: only the holder of a lease settles its task, once; its effects are committed with its
+-- completion or not at all; a claimed task is in `l` and `run` and nowhere else; the same number gets the same tasks again for as long as they are its own.
+-- use: clock record task ready limits finish accept effects
 
 local P = KEYS[1]
 local instance, number, settlements = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local STEP = 10
+local PER = 11
 local FIRST = 5
-local wanted_at = FIRST + settlements * STEP
+local wanted_at = FIRST + settlements * PER
 local token = instance .. '-' .. ARGV[3]
 local lease = lease_length()
 
@@ -109,11 +110,11 @@ local verdicts, mine, settled_ids = {}, {}, {}
 if settlements > 0 then
   local ids = {}
   for i = 1, settlements do
-    ids[i] = ARGV[FIRST + (i - 1) * STEP]
+    ids[i] = ARGV[FIRST + (i - 1) * PER]
   end
   local runs = redis.call('HMGET', P .. 'run', unpack(ids))
   for i, id in ipairs(ids) do
-    local at = FIRST + (i - 1) * STEP
+    local at = FIRST + (i - 1) * PER
     local holder, started = '', ''
     if runs[i] then
       holder, started = claim_of(runs[i])
@@ -140,10 +141,10 @@ local function count(field)
   counts[field] = (counts[field] or 0) + 1
 end
 
-local function conclude(task, ns, action, kind)
+local function conclude(task, ns, action, kind, tail)
   records[#records + 1] = P .. 'x:' .. task.id
   records[#records + 1] = finished(
-    ARGV[task.at + 1], action, kind, tonumber(ARGV[task.at + 5]), task.started, ARGV[task.at + 8]
+    ARGV[task.at + 1], action, kind, tonumber(ARGV[task.at + 5]), task.started, tail
   )
   local set = P .. 'fin:' .. ns .. ':' .. action
   if not ends[set] then
@@ -175,23 +176,44 @@ end
 for _, task in ipairs(mine) do
   local id, at = task.id, task.at
   local action, attempt, kind = ARGV[at + 2], tonumber(ARGV[at + 5]), ARGV[at + 6]
+  local wait, tail, effects = tonumber(ARGV[at + 7]), ARGV[at + 8], effects_of(ARGV[at + 10])
+  if effects and is_stale(effects) then
+    action, kind = 'conflict', 'conflict'
+    tail = explained(effects, 'state that it had read was changed by another task meanwhile')
+  elseif effects and action == 'COMPLETED' then
+    local refusal = commit(effects)
+    if refusal then
+      action, kind, tail = 'FAILED', 'effect_limit', explained(effects, refusal)
+    elseif effects.drops then
+      redis.call('DEL', P .. 'ck:' .. id)
+    end
+  end
   local ns = string.match(ARGV[at + 3], '^[^:]+')
-  local def = (action == 'retry' or action == 'unknown') and definition(id)
+  local def = (action == 'retry' or action == 'conflict' or action == 'unknown') and definition(id)
   if def then
     local s = state(id)
-    local wait = tonumber(ARGV[at + 7])
     local failure
-    if action == 'retry' then
-      s.ended, s.failures = s.ended + 1, s.failures + 1
-      remember_attempt(id, attempt, 'FAILED', ARGV[at + 1], kind, task.started, digits(now), ARGV[at + 8])
-      local expires = expiry(def, s)
-      failure = expires and now + wait >= expires and 'expired'
-    else
+    if action == 'unknown' then
       wait = wait_for_job(def, s, wait)
       failure = not wait and kind
+    else
+      s.ended = s.ended + 1
+      if action == 'conflict' then
+        s.conflicts = s.conflicts + 1
+        local counts = s.conflicts % CONFLICTS == 0
+        s.failures = s.failures + (counts and 1 or 0)
+        wait = counts and effects.failure_wait or not counts and effects.wait
+      else
+        s.failures = s.failures + 1
+      end
+      local expires = expiry(def, s)
+      failure = not wait and kind or expires and now + wait >= expires and 'expired'
+      if action == 'retry' or wait then
+        remember_attempt(id, attempt, 'FAILED', ARGV[at + 1], kind, task.started, digits(now), tail)
+      end
     end
     if failure then
-      conclude(task, ns, 'FAILED', failure)
+      conclude(task, ns, 'FAILED', failure, tail)
       action = 'FAILED'
     else
       s.due = digits(now + wait)
@@ -201,7 +223,7 @@ for _, task in ipairs(mine) do
     end
     write_state(id, s)
   elseif action == 'COMPLETED' or action == 'FAILED' then
-    conclude(task, ns, action, kind)
+    conclude(task, ns, action, kind, tail)
   end
   count(ns .. ':' .. action)
   if ARGV[at + 9] ~= '' then

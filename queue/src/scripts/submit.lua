@@ -9,4 +9,4 @@
 -- known and not written again; every other is defined and in one place before the reply.
 -- use: clock record task ready limits finish accept
 
-return accept(2)
+return accept(ARGV, 2)

@@ -42,6 +42,8 @@ scripts! {
     SettleClaim = "settle_claim",
     /// Prolongs leases; a worker's sign of life.
     Renew = "renew",
+    /// Keeps what an attempt can go on from.
+    Save = "save",
     /// Gives leases back unharmed.
     Release = "release",
     /// Ends expired leases and makes due tasks ready.
@@ -68,6 +70,10 @@ scripts! {
     Briefs = "briefs",
     /// What an attempt printed.
     Log = "log",
+    /// What a task can go on from.
+    Load = "load",
+    /// State of a job.
+    State = "state",
     /// Tasks, a slice at a time.
     List = "list",
     /// Tasks that ended, in that order.
@@ -162,6 +168,7 @@ fn library(name: &str) -> &'static str {
         "steer" => include_str!("../scripts/lib/steer.lua"),
         "page" => include_str!("../scripts/lib/page.lua"),
         "schedule" => include_str!("../scripts/lib/schedule.lua"),
+        "effects" => include_str!("../scripts/lib/effects.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }
@@ -187,6 +194,8 @@ mod tests {
             Script::Get,
             Script::Briefs,
             Script::Log,
+            Script::Load,
+            Script::State,
             Script::List,
             Script::Endings,
             Script::Operation,

@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod differential;
+mod effects;
 mod keeping;
 mod life;
 mod limits;

@@ -26,14 +26,14 @@ local function accepted_at(id)
   return record ~= '' and fields_of(record, 3)[3]
 end
 
--- Accepts the tasks in ARGV from `first` on, each: id, namespace:queue, priority, when it is due
+-- Accepts the tasks in a list of arguments from `first` on, each: id, namespace:queue, priority, when it is due
 -- ('', milliseconds, or + and the milliseconds from now), header (the packed fields of the
 -- definition from the namespace on), body (the submitted task, opaque), options.
 --
 -- Answers { 'ok', per task: the id of the task that stands for it (another one if that has its
 -- idempotency key), when that was accepted }, or, nothing having been written, { 'conflict', which task }, { 'no_parent', which task, parent } or
 -- { 'moved', which task, parent, the task that has the parent's idempotency key }.
-local function accept(first)
+local function accept(args, first)
   local P = KEYS[1]
   local arrival = redis.call('HMGET', P .. 'seq', 'last', 'ms')
   local seq = tonumber(arrival[1] or 0)
@@ -41,17 +41,17 @@ local function accept(first)
   local base = math.max(now, tonumber(arrival[2] or 0))
 
   local keys = {}
-  for at = first, #ARGV, STEP do
-    keys[#keys + 1] = P .. 'd:' .. ARGV[at]
+  for at = first, #args, STEP do
+    keys[#keys + 1] = P .. 'd:' .. args[at]
   end
   local some_known = redis.call('EXISTS', unpack(keys)) > 0
   local reply, fresh = { 'ok' }, {}
   -- Ids of this call -> the task that stands for them; idempotency keys of this call -> their task.
   local stands_for, taken = {}, {}
-  for at = first, #ARGV, STEP do
-    local id, index = ARGV[at], (at - first) / STEP
-    local ns = string.match(ARGV[at + 1], '^[^:]+')
-    local options = parse_options(ARGV[at + 6])
+  for at = first, #args, STEP do
+    local id, index = args[at], (at - first) / STEP
+    local ns = string.match(args[at + 1], '^[^:]+')
+    local options = parse_options(args[at + 6])
     local accepted = (stands_for[id] and digits(base)) or (some_known and accepted_at(id))
     local same = id
     if not accepted and options and options.idempotency ~= '' then
@@ -96,7 +96,7 @@ local function accept(first)
   local dependent = false
   for i, task in ipairs(fresh) do
     local at, options = task.at, task.options
-    local id, name, priority, when = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local id, name, priority, when = args[at], args[at + 1], args[at + 2], args[at + 3]
     if not ready[name] then
       ready[name] = {}
       names[#names + 1] = name
@@ -105,7 +105,7 @@ local function accept(first)
     local member = arrived .. id .. (options and options.key ~= '' and 'k' or '')
     records[#records + 1] = P .. 'd:' .. id
     records[#records + 1] =
-      VERSION .. pack({ arrived, priority, digits(base) }) .. ARGV[at + 4] .. ARGV[at + 5]
+      VERSION .. pack({ arrived, priority, digits(base) }) .. args[at + 4] .. args[at + 5]
 
     local delay = string.match(when, '^%+(%d+)$')
     local due = delay and now + tonumber(delay) or tonumber(when)

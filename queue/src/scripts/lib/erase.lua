@@ -4,7 +4,7 @@ local IDEMPOTENCY_WINDOW = 24 * 3600 * 1000
 
 local function erase(id, def, attempts)
   local keys = {}
-  for i, kind in ipairs({ 'd:', 's:', 'x:', 'h:', 'p:' }) do
+  for i, kind in ipairs({ 'd:', 's:', 'x:', 'h:', 'p:', 'ck:' }) do
     keys[i] = KEYS[1] .. kind .. id
   end
   for attempt = math.max(1, attempts - REMEMBERED), attempts do
@@ -13,6 +13,7 @@ local function erase(id, def, attempts)
   redis.call('DEL', unpack(keys))
   redis.call('ZREM', KEYS[1] .. 'waiters', id)
   redis.call('ZREM', KEYS[1] .. 'exp', id)
+  redis.call('HDEL', KEYS[1] .. 'tree', id)
   if def.idempotency ~= '' then
     local key = def.ns .. ':' .. def.idempotency
     local ends = def.created + IDEMPOTENCY_WINDOW

@@ -73,7 +73,7 @@ local function redrive(id, request)
   redis.call('ZREM', KEYS[1] .. 'fin:' .. def.ns .. ':' .. status, id)
   redis.call('ZREM', KEYS[1] .. 'ended', id)
   redis.call('HINCRBY', KEYS[1] .. 'stats', def.ns .. ':redriven', 1)
-  s.ended, s.failures, s.lost, s.spared, s.misses, s.missing_since = attempt, 0, 0, 0, 0, ''
+  s.ended, s.failures, s.lost, s.spared, s.misses, s.missing_since, s.conflicts = attempt, 0, 0, 0, 0, '', 0
   s.due, s.base, s.by, s.kind, s.expires = '', digits(now), by, f[3], '0'
   write_state(id, s)
   make_ready(id, def, s)

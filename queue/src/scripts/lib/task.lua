@@ -36,11 +36,12 @@ end
 -- spared    lost leases that do not
 -- misses    how often no worker had its job, missing_since the first of these times
 -- expires   '' for the definition's own, 0 for never
+-- conflicts attempts that had read what another changed
 -- by        the last call that changed it
 -- kind      the last error's
 local STATE = {
   'ended', 'failures', 'lost', 'due', 'priority', 'base', 'by', 'kind', 'spared', 'misses',
-  'missing_since', 'expires',
+  'missing_since', 'expires', 'conflicts',
 }
 
 local function state(id)
@@ -50,7 +51,7 @@ local function state(id)
   for i, field in ipairs(STATE) do
     s[field] = f[i] or ''
   end
-  for _, field in ipairs({ 'ended', 'failures', 'lost', 'spared', 'misses' }) do
+  for _, field in ipairs({ 'ended', 'failures', 'lost', 'spared', 'misses', 'conflicts' }) do
     s[field] = tonumber(s[field]) or 0
   end
   return s
