@@ -2,6 +2,7 @@
 //! order), resolved and cross-checked here. Every error names the key, the value and the fix.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -115,6 +116,7 @@ impl ServerArgs {
                 grace,
                 retention: retention(self.retain.or(file.retain)).context("retain")?,
                 // This very program, also when the file has been replaced meanwhile.
+                submits: BTreeMap::new(),
                 apart: Apart {
                     program: "/proc/self/exe".into(),
                     args: ["run-apart", "--log", log.as_str()].map(Into::into).into(),

@@ -13,11 +13,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, mpsc},
+};
 
 use crate::engine::{
-    Call, Deadlines, Digest, Engine, EngineConfig, GuestTask, Interrupt, KnownParents, Limits, Plugin,
-    Progress, ProgressCell, Report,
+    Call, ChildError, Deadlines, Digest, Durable, Engine, EngineConfig, GuestTask, Interrupt, KnownParents,
+    Limits, LookUp, Plugin, Progress, ProgressCell, Report, Versioned,
 };
 
 /// How often the guest's progress is looked at.
@@ -27,8 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// results, can grow to.
 const MAX_MESSAGE: u32 = 256 << 20;
 
-/// What the parent writes first. The plugin's code comes next; then nothing, until it closes the
-/// pipe or is gone.
+/// What the parent writes first. The plugin's code comes next, then a [`Reply`] to each
+/// [`Question`], until it closes the pipe or is gone.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// Who the parent is.
@@ -51,8 +54,40 @@ pub(crate) enum Said {
     Begun,
     /// How far the guest is.
     Progress(Progress),
+    /// It asks something, and waits for the answer.
+    Ask(Question),
     /// The attempt has ended. The last message.
     Ended(Report),
+}
+
+/// What the child asks of what outlives the attempt ([`Durable`]): it has no store.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Question {
+    Read(String),
+    Save(Vec<u8>),
+    Load,
+    Child(String),
+}
+
+/// What the parent answers, in the same order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Read(Versioned),
+    Save(bool),
+    Load(Option<Vec<u8>>),
+    Child(Result<String, ChildError>),
+}
+
+impl Question {
+    /// Asks on behalf of the child.
+    pub(crate) async fn ask(self, durable: &dyn Durable) -> Reply {
+        match self {
+            Self::Read(key) => Reply::Read(durable.read(&key).await),
+            Self::Save(bytes) => Reply::Save(durable.save(bytes).await),
+            Self::Load => Reply::Load(durable.load().await),
+            Self::Child(task) => Reply::Child(durable.child(&task).await),
+        }
+    }
 }
 
 impl Order {
@@ -88,7 +123,7 @@ pub fn run() -> io::Result<()> {
     if getppid().map(Pid::as_raw_pid).and_then(|pid| u32::try_from(pid).ok()) != Some(order.parent) {
         return Err(io::Error::other("the worker that started this process is gone"));
     }
-    end_with_parent()?;
+    let parent = Parent { replies: Mutex::new(listen_to_parent()?) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One for the guest, and one for its deadline.
         .worker_threads(2)
@@ -99,21 +134,87 @@ pub fn run() -> io::Result<()> {
     let last = runtime.block_on(async {
         ignore_signals()?;
         match prepare(&order, &code) {
-            Ok(plugin) => attempt(&plugin, order).await.map(Said::Ended),
+            Ok(plugin) => attempt(&plugin, order, parent).await.map(Said::Ended),
             Err(reason) => Ok(Said::Unable(reason)),
         }
     })?;
     say(&last)
 }
 
-/// A parent that died, or lets go of this process, closes the pipe.
-fn end_with_parent() -> io::Result<()> {
-    let watch = || {
-        // Whatever comes: nothing more is expected.
-        drop(io::stdin().read(&mut [0]));
+/// Hears the parent's replies. A parent that died, or lets go of this process, closes the pipe.
+fn listen_to_parent() -> io::Result<mpsc::UnboundedReceiver<Reply>> {
+    let (hear, heard) = mpsc::unbounded_channel();
+    let listen = move || {
+        while let Ok(reply) = read_message(&mut io::stdin()) {
+            // Nobody may be waiting any more.
+            drop(hear.send(reply));
+        }
         std::process::exit(1);
     };
-    std::thread::Builder::new().name("parent".into()).spawn(watch).map(drop)
+    std::thread::Builder::new().name("parent".into()).spawn(listen)?;
+    Ok(heard)
+}
+
+/// What outlives the attempt, asked through the parent; one question at a time.
+#[derive(Debug)]
+struct Parent {
+    replies: Mutex<mpsc::UnboundedReceiver<Reply>>,
+}
+
+impl Parent {
+    async fn ask(&self, question: Question) -> Reply {
+        let mut replies = self.replies.lock().await;
+        if say(&Said::Ask(question)).is_ok()
+            && let Some(reply) = replies.recv().await
+        {
+            return reply;
+        }
+        // The parent is gone, and this process about to be.
+        std::future::pending().await
+    }
+}
+
+impl Durable for Parent {
+    fn read<'a>(&'a self, key: &'a str) -> LookUp<'a, Versioned> {
+        Box::pin(async {
+            match self.ask(Question::Read(key.to_owned())).await {
+                Reply::Read(found) => found,
+                other => unexpected(&other),
+            }
+        })
+    }
+
+    fn save(&self, bytes: Vec<u8>) -> LookUp<'_, bool> {
+        Box::pin(async {
+            match self.ask(Question::Save(bytes)).await {
+                Reply::Save(kept) => kept,
+                other => unexpected(&other),
+            }
+        })
+    }
+
+    fn load(&self) -> LookUp<'_, Option<Vec<u8>>> {
+        Box::pin(async {
+            match self.ask(Question::Load).await {
+                Reply::Load(bytes) => bytes,
+                other => unexpected(&other),
+            }
+        })
+    }
+
+    fn child<'a>(&'a self, task: &'a str) -> LookUp<'a, Result<String, ChildError>> {
+        Box::pin(async {
+            match self.ask(Question::Child(task.to_owned())).await {
+                Reply::Child(answer) => answer,
+                other => unexpected(&other),
+            }
+        })
+    }
+}
+
+/// Parent and child are the same program: this is a defect, and ends the attempt.
+fn unexpected(reply: &Reply) -> ! {
+    unreachable!("the parent answers something else: {reply:?}")
 }
 
 /// Whoever stops all processes of a service gives the worker time to let its guests finish; the
@@ -132,7 +233,7 @@ fn prepare(order: &Order, code: &[u8]) -> Result<Plugin, String> {
     engine.take_over(name, order.digest, code).map_err(|error| error.to_string())
 }
 
-async fn attempt(plugin: &Plugin, order: Order) -> io::Result<Report> {
+async fn attempt(plugin: &Plugin, order: Order, parent: Parent) -> io::Result<Report> {
     let progress = Arc::new(ProgressCell::new());
     let call = Call {
         task: order.task,
@@ -140,6 +241,7 @@ async fn attempt(plugin: &Plugin, order: Order) -> io::Result<Report> {
         progress: Arc::clone(&progress),
         interrupt: Interrupt::new(),
         parents: Some(Arc::new(order.parents)),
+        durable: Some(Arc::new(parent)),
     };
     let deadlines = Deadlines::start(&tokio::runtime::Handle::current());
     say(&Said::Begun)?;
@@ -200,7 +302,7 @@ fn read_bytes(from: &mut impl Read, limit: u32) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Failure, Fault, Log, Outcome, Usage};
+    use crate::engine::{Effects, Failure, Fault, Log, Outcome, Usage, Write};
 
     #[test]
     fn a_report_comes_over_as_it_is() -> io::Result<()> {
@@ -212,13 +314,21 @@ mod tests {
         for outcome in [Outcome::Completed(" {\"a\": 1e400}\n".into()), Outcome::Failed(failure)] {
             let log = Log { text: "x".repeat(100_000), dropped_bytes: u64::MAX };
             let usage = Usage { cpu: Duration::from_nanos(1), ..Usage::default() };
+            let writes = [("k".into(), Write::Set(vec![0, 255]))].into();
+            let effects = Some(Box::new(Effects { writes, ..Effects::default() }));
             let mut pipe = Vec::new();
             write_message(
                 &mut pipe,
-                &Said::Ended(Report { outcome: outcome.clone(), usage, log: log.clone() }),
+                &Said::Ended(Report {
+                    outcome: outcome.clone(),
+                    usage,
+                    log: log.clone(),
+                    effects: effects.clone(),
+                }),
             )?;
             let Said::Ended(report) = read_message(&mut pipe.as_slice())? else { panic!("another message") };
             assert_eq!((report.outcome, report.usage, report.log), (outcome, usage, log));
+            assert_eq!(report.effects, effects);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod config;
 mod cpu;
 mod deadline;
 mod digest;
+mod effects;
 mod host;
 mod imports;
 mod interrupt;
@@ -43,6 +44,7 @@ pub use self::{
     config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
     digest::Digest,
+    effects::{Child, ChildError, Durable, Effects, Versioned, Write},
     imports::{KnownParents, LookUp, Parent, ParentStatus, Parents, Progress, ProgressCell},
     interrupt::{Interrupt, Reason},
     limits::Limits,

@@ -6,6 +6,7 @@
 
 mod apart;
 mod attempt;
+mod durable;
 mod heartbeat;
 mod leases;
 mod manifest;
@@ -16,6 +17,7 @@ mod settle;
 mod turns;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     sync::{
         Arc,
@@ -26,7 +28,7 @@ use std::{
 
 use bytes::Bytes;
 use sentinel_queue::{
-    Queue,
+    JobName, Queue,
     lease::{Instance, Order, Served},
     steer::Retention,
     sweeper::sweep_for_ever,
@@ -58,6 +60,14 @@ pub struct WorkerConfig {
     pub retention: Retention,
     /// How the process is started that makes a dangerous attempt.
     pub apart: Apart,
+    /// Which jobs a job may submit, besides itself.
+    pub submits: BTreeMap<JobName, BTreeSet<JobName>>,
+}
+
+impl WorkerConfig {
+    fn may_submit(&self, job: &JobName) -> BTreeSet<JobName> {
+        self.submits.get(job).cloned().unwrap_or_default()
+    }
 }
 
 /// A worker that has not started yet.

@@ -15,6 +15,7 @@ use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use super::{
     bindings::sentinel::job::types,
     cpu::CpuMeter,
+    effects::{Buffer, Durable},
     host::Host,
     imports::{Parents, ProgressCell},
     interrupt::Interrupt,
@@ -59,24 +60,34 @@ pub struct Call {
     pub interrupt: Interrupt,
     /// The tasks that it waited for, if there are any.
     pub parents: Option<Arc<dyn Parents>>,
+    /// What outlives it; without, state is empty and nothing is kept.
+    pub durable: Option<Arc<dyn Durable>>,
 }
 
 impl Call {
     /// An attempt at `task` under the plugin's limits and the task's timeout.
     pub fn new(plugin: &Plugin, task: GuestTask) -> Self {
         let limits = plugin.limits_for(task.timeout);
-        Self { task, limits, progress: Arc::default(), interrupt: Interrupt::new(), parents: None }
+        Self {
+            task,
+            limits,
+            progress: Arc::default(),
+            interrupt: Interrupt::new(),
+            parents: None,
+            durable: None,
+        }
     }
 }
 
 /// Makes the attempt.
 pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let started = Instant::now();
-    let Call { task, limits, progress, interrupt, parents } = call;
+    let Call { task, limits, progress, interrupt, parents, durable } = call;
     let payload_bytes = task.payload.len() as u64;
     let log = LogSink::new(limits.log_bytes);
     let meter = Arc::new(CpuMeter::default());
-    let host = Host::new(&limits, Arc::clone(&meter), interrupt.clone(), progress, parents, &log);
+    let buffer = Buffer::new(durable);
+    let host = Host::new(&limits, Arc::clone(&meter), interrupt.clone(), progress, parents, buffer, &log);
     let mut store = store(plugin, &limits, host);
 
     let running = plugin.engine().ticker().running();
@@ -100,10 +111,11 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
         peak_memory_bytes: data.limiter.peak_memory() as u64,
         transfer_bytes: payload_bytes + returned_bytes + data.imported_bytes + log.written_bytes(),
     };
+    let effects = store.data_mut().effects.take();
     drop(store);
     let outcome = verdict::of(called, &circumstances);
     usage.wall = started.elapsed();
-    Report { outcome, usage, log: log.take() }
+    Report { outcome, usage, log: log.take(), effects }
 }
 
 fn store(plugin: &Plugin, limits: &Limits, host: Host) -> Store<Host> {

@@ -6,10 +6,15 @@
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "sentinel:job/dependent-job",
-    imports: { "sentinel:job/parents": async | trappable },
+    world: "sentinel:job/full-job",
+    imports: {
+        "sentinel:job/parents": async | trappable,
+        "sentinel:job/state": async | trappable,
+        "sentinel:job/outbox": async | trappable,
+        "sentinel:job/checkpoint": async | trappable,
+    },
     exports: { default: async },
 });
 
 /// A job, with all that jobs may import; what a component does not import it does not get.
-pub use {DependentJob as Job, DependentJobPre as JobPre};
+pub use {FullJob as Job, FullJobPre as JobPre};

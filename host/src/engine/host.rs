@@ -11,6 +11,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::{
     cpu::CpuMeter,
+    effects::Buffer,
     imports::{Parents, ProgressCell},
     interrupt::Interrupt,
     limiter::Limiter,
@@ -32,6 +33,7 @@ pub(crate) struct Host {
     pub(crate) interrupt: Interrupt,
     pub(crate) progress: Arc<ProgressCell>,
     pub(crate) parents: Option<Arc<dyn Parents>>,
+    pub(crate) effects: Buffer,
     /// Bytes that our own imports carried.
     pub(crate) imported_bytes: u64,
 }
@@ -43,6 +45,7 @@ impl Host {
         interrupt: Interrupt,
         progress: Arc<ProgressCell>,
         parents: Option<Arc<dyn Parents>>,
+        effects: Buffer,
         log: &LogSink,
     ) -> Self {
         let mut resources = ResourceTable::new();
@@ -56,8 +59,13 @@ impl Host {
             interrupt,
             progress,
             parents,
+            effects,
             imported_bytes: 0,
         }
+    }
+
+    pub(crate) fn count_imported(&mut self, bytes: usize) {
+        self.imported_bytes = self.imported_bytes.saturating_add(bytes as u64);
     }
 }
 

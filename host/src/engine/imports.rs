@@ -4,10 +4,13 @@
 //! not know any attempt. Invariant: a component loads when all it imports is either provided or
 //! known and refused; what is refused is an error to the guest, and never a way out.
 
+mod checkpoint;
 mod config_store;
+mod outbox;
 mod parents;
 mod progress;
 mod refused;
+mod state;
 
 use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 
@@ -24,6 +27,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     Job::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
     Ok(linker)
 }
+
+/// The interfaces of `sentinel:job` that a job may import.
+const OURS: &[&str] = &["types", "progress", "parents", "state", "outbox", "checkpoint"];
 
 /// What the host does about an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +57,7 @@ impl Provision {
             "wasi:config" => Self::EmptyConfig,
             "sentinel:job"
                 if version.starts_with("0.1.")
-                    && matches!(
-                        path,
-                        "sentinel:job/types" | "sentinel:job/progress" | "sentinel:job/parents"
-                    ) =>
+                    && path.strip_prefix("sentinel:job/").is_some_and(|name| OURS.contains(&name)) =>
             {
                 Self::Linked
             }
@@ -118,7 +121,8 @@ mod tests {
             ("sentinel:job/progress@0.1.7", Provision::Linked),
             ("sentinel:job/parents@0.1.0", Provision::Linked),
             ("sentinel:job/progress@0.2.0", Provision::Unknown),
-            ("sentinel:job/state@0.1.0", Provision::Unknown),
+            ("sentinel:job/state@0.1.0", Provision::Linked),
+            ("sentinel:job/rocket@0.1.0", Provision::Unknown),
             ("acme:rocket/engine", Provision::Unknown),
         ] {
             assert_eq!(Provision::of(import), expected, "{import}");

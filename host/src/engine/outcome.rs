@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::Log;
+use super::{effects::Effects, log::Log};
 
 /// Everything there is to say about a finished attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,12 +19,14 @@ pub struct Report {
     pub usage: Usage,
     /// What it wrote to stdout and stderr.
     pub log: Log,
+    /// What it did through Sentinel, if anything, to be committed if it completed.
+    pub effects: Option<Box<Effects>>,
 }
 
 impl Report {
     /// Of an attempt of which nothing more is known.
     pub fn of(outcome: Outcome) -> Self {
-        Self { outcome, usage: Usage::default(), log: Log::default() }
+        Self { outcome, usage: Usage::default(), log: Log::default(), effects: None }
     }
 
     /// Of an attempt at which this host itself failed: a defect of ours. It counts as a failure,
@@ -84,6 +86,8 @@ pub enum Fault {
     OutputLimit,
     /// Its result is not JSON, or there is none.
     BadOutput,
+    /// It did more through Sentinel than it may.
+    EffectLimit,
     /// It was admitted, and yet cannot be instantiated.
     LoadError,
 }

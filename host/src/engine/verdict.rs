@@ -11,6 +11,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::{
     bindings::sentinel::job::types,
+    effects::EffectLimit,
     imports::NotGranted,
     interrupt::Reason,
     limiter::Refusal,
@@ -99,6 +100,9 @@ fn judge_error(phase: Phase, error: &wasmtime::Error, around: &Circumstances) ->
     }
     if let Some(not_granted) = error.downcast_ref::<NotGranted>() {
         return crashed(Fault::Permanent, &not_granted.to_string(), error, around);
+    }
+    if let Some(limit) = error.downcast_ref::<EffectLimit>() {
+        return crashed(Fault::EffectLimit, &limit.to_string(), error, around);
     }
     if error.is::<PoolConcurrencyLimitError>() || error.is::<OutOfMemory>() {
         return Outcome::Pressure(format!("{error:#}"));

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use crate::{
-    apart::{Order, Said, read_message, write_bytes, write_message},
+    apart::{Order, Question, Said, read_message, write_bytes, write_message},
     engine::{Call, Clock, Failure, Fault, KnownParents, Outcome, Plugin, ProgressCell, Reason, Report},
 };
 
@@ -125,9 +125,10 @@ impl Process {
         let (tell_begun, begun) = oneshot::channel();
         let (tell_ended, ended) = oneshot::channel();
         let handle = Arc::clone(&child);
+        let runtime = tokio::runtime::Handle::current();
         let mut command = command(apart, &call.task.id);
         let attend = move || {
-            let last = live(&handle, &mut command, &plugin, (call, parents), tell_begun);
+            let last = live(&handle, &mut command, &plugin, (call, parents), tell_begun, &runtime);
             drop(room);
             // Nobody may be waiting any more.
             drop(tell_ended.send(last));
@@ -230,9 +231,11 @@ fn live(
     plugin: &Plugin,
     (call, parents): (Call, KnownParents),
     begun: oneshot::Sender<()>,
+    runtime: &tokio::runtime::Handle,
 ) -> Last {
     let task = call.task.id.clone();
     let progress = Arc::clone(&call.progress);
+    let durable = call.durable.clone();
     let code = match plugin.code() {
         Ok(code) => code,
         Err(error) => return Last::NotBegun(format!("its code cannot be handed over: {error:#}")),
@@ -250,7 +253,13 @@ fn live(
     drop(code);
     let heard = ordered.map_or_else(
         |error| Heard { has_begun: false, last: Some(Said::Unable(format!("it took no order: {error}"))) },
-        |()| listen(&mut stdout, &progress, begun),
+        |()| {
+            let answer = |question: Question| {
+                let durable = durable.as_deref().ok_or(io::ErrorKind::NotFound)?;
+                write_message(&mut stdin, &runtime.block_on(question.ask(durable)))
+            };
+            listen(&mut stdout, &progress, begun, answer)
+        },
     );
     // Whatever it said last, it is done. What died by itself keeps the cause of its death.
     handle.kill();
@@ -270,13 +279,23 @@ struct Heard {
     last: Option<Said>,
 }
 
-fn listen(stdout: &mut impl io::Read, progress: &ProgressCell, begun: oneshot::Sender<()>) -> Heard {
+fn listen(
+    stdout: &mut impl io::Read,
+    progress: &ProgressCell,
+    begun: oneshot::Sender<()>,
+    mut answer: impl FnMut(Question) -> io::Result<()>,
+) -> Heard {
     let mut heard = Heard::default();
     let mut begun = Some(begun);
     // Silence is its death, and so is what nobody understands.
     while let Ok(said) = read_message(stdout) {
         match said {
             Said::Progress(news) => progress.put(news),
+            Said::Ask(question) => {
+                if answer(question).is_err() {
+                    break;
+                }
+            }
             Said::Begun => {
                 heard.has_begun = true;
                 // Nobody waits for it if the child is being killed.

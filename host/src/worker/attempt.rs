@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::{
     Shared,
     apart::{self, End},
+    durable::Stored,
     leases::Lease,
     memory::TopUp,
     parents::StoredParents,
@@ -47,6 +48,8 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
     task.definition.spec.policy = asked.or(&policy).or(&task.defaults);
     let mut call = Call::new(&plugin, guest_task(&task, &plugin));
     call.parents = StoredParents::of(&shared.queue, &task.definition).map(|parents| Arc::new(parents) as _);
+    call.durable =
+        Some(Arc::new(Stored::of(&shared.queue, &task, shared.config.may_submit(&task.definition.spec.job))));
     hold(call.interrupt.clone(), Arc::clone(&call.progress));
     let Some(top_up) = shared.memory.top_up(plugin.limits().memory_bytes) else {
         return tell(Done::Release, true);

@@ -5,15 +5,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use sentinel_queue::{
     ErrorKind,
+    effects::Effects,
     lease::{Claimed, Settlement, Verdict},
     state::Consequence,
     task::{AttemptReport, ErrorReport, TaskError, Usage},
 };
 
+use super::durable::Family;
 use crate::engine::{Clock, Fault, Outcome, Report};
 
 /// The longest wait that a job may ask for.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// How long a task waits at least and at most when it had read what another changed.
+const SHORTEST_CONFLICT: Duration = Duration::from_millis(10);
+const LONGEST_CONFLICT: Duration = Duration::from_millis(500);
 
 /// What the store is told of an attempt.
 pub(super) enum Done {
@@ -27,8 +33,15 @@ pub(super) enum Done {
 
 /// Judges a report of the engine.
 pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64) -> Done {
+    let mut effects = effects(task, report.effects, chance);
     let verdict = match report.outcome {
-        Outcome::Completed(result) => Verdict::Complete(Bytes::from(result)),
+        Outcome::Completed(result) => match &effects {
+            Ok(_) => Verdict::Complete(Bytes::from(result)),
+            Err(message) => {
+                let report = ErrorReport { message: message.clone(), ..ErrorReport::default() };
+                Verdict::Fail(TaskError { kind: ErrorKind::EffectLimit, report })
+            }
+        },
         Outcome::Failed(failure) => {
             let error = TaskError {
                 kind: kind_of(failure.fault),
@@ -55,7 +68,35 @@ pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64)
         transfer_bytes: report.usage.transfer_bytes,
     };
     let report_kept = AttemptReport { usage, plugin_digest: Some(digest), error: ErrorReport::default() };
-    Done::Settle(Box::new(Settlement::of(task, verdict, report_kept, report.log.text.into())))
+    let mut settlement = Settlement::of(task, verdict, report_kept, report.log.text.into());
+    if let Ok(effects) = &mut effects {
+        settlement.effects = std::mem::take(effects);
+    }
+    if !matches!(settlement.verdict, Verdict::Complete(_)) {
+        // It may have failed because of what it had read.
+        settlement.effects.writes.clear();
+        settlement.effects.children.clear();
+    }
+    Done::Settle(Box::new(settlement))
+}
+
+/// What an attempt did, and what follows if it read what another changed.
+fn effects(
+    task: &Claimed,
+    done: Option<Box<crate::engine::Effects>>,
+    chance: f64,
+) -> Result<Effects, String> {
+    let Some(done) = done else { return Ok(Effects::default()) };
+    let policy = &task.definition.spec.policy;
+    let is_last = task.progression.attempt() >= task.progression.last_attempt(policy);
+    let waits = Effects {
+        conflict_wait: LONGEST_CONFLICT.mul_f64(chance).max(SHORTEST_CONFLICT),
+        failure_wait: (!is_last).then(|| policy.backoff().wait(task.progression.failures + 1, chance)),
+        ..Effects::default()
+    };
+    let Effects { reads, writes, children, has_checkpoint, .. } =
+        Family::of(&task.definition).effects(*done)?;
+    Ok(Effects { reads, writes, children, has_checkpoint, ..waits })
 }
 
 /// Judges a task whose attempt ended with the process that made it, and nothing else: that
@@ -99,6 +140,7 @@ fn kind_of(fault: Fault) -> ErrorKind {
         Fault::HostLimit => ErrorKind::HostLimit,
         Fault::OutputLimit => ErrorKind::OutputLimit,
         Fault::BadOutput => ErrorKind::BadOutput,
+        Fault::EffectLimit => ErrorKind::EffectLimit,
         Fault::LoadError => ErrorKind::LoadError,
     }
 }

@@ -50,11 +50,14 @@
 //! The attribute leaves the function as it is. A native `cargo test` can call it like any other;
 //! only on a WebAssembly target is it exported as a plugin's entry point.
 
+pub mod checkpoint;
 mod entry;
 mod failure;
+pub mod outbox;
 pub mod parents;
 mod payload;
 pub mod progress;
+pub mod state;
 mod task;
 
 pub use failure::Failure;
@@ -71,7 +74,7 @@ pub mod __private {
     pub use crate::entry::*;
 }
 
-/// The world `dependent-job` of `wit/job.wit`: a component imports what of it is used. The export macro is public so that the crates of jobs need
+/// The world `full-job` of `wit/job.wit`: a component imports what of it is used. The export macro is public so that the crates of jobs need
 /// neither wit-bindgen nor the WIT.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
@@ -79,7 +82,7 @@ pub mod __private {
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "sentinel:job/dependent-job",
+        world: "sentinel:job/full-job",
         pub_export_macro: true,
         export_macro_name: "__sentinel_job_export",
         default_bindings_module: "::sentinel_job::__private::bindings",

@@ -180,6 +180,10 @@ for _, task in ipairs(mine) do
   if effects and is_stale(effects) then
     action, kind = 'conflict', 'conflict'
     tail = explained(effects, 'state that it had read was changed by another task meanwhile')
+    if effects.drops then
+      -- What was saved goes on from what was read.
+      redis.call('DEL', P .. 'ck:' .. id)
+    end
   elseif effects and action == 'COMPLETED' then
     local refusal = commit(effects)
     if refusal then

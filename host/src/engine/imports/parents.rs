@@ -78,8 +78,7 @@ impl parents::Host for Host {
     async fn result_of(&mut self, id: String) -> wasmtime::Result<Option<String>> {
         let Some(known) = self.parents.clone() else { return Ok(None) };
         let result = known.result_of(&id).await;
-        let bytes = result.as_ref().map_or(0, String::len) as u64;
-        self.imported_bytes = self.imported_bytes.saturating_add(bytes);
+        self.count_imported(result.as_ref().map_or(0, String::len));
         Ok(result)
     }
 }

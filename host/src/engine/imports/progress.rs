@@ -62,7 +62,7 @@ impl types::Host for Host {}
 
 impl progress::Host for Host {
     fn report(&mut self, percent: u8, message: String) {
-        self.imported_bytes = self.imported_bytes.saturating_add(message.len() as u64);
+        self.count_imported(message.len());
         let message = if message.len() > MESSAGE_BYTES { clipped(&message, MESSAGE_BYTES) } else { message };
         self.progress.put(Progress { percent: percent.min(100), message });
     }

@@ -104,6 +104,7 @@ impl Act {
             progress: std::sync::Arc::default(),
             interrupt: Interrupt::new(),
             parents: None,
+            durable: None,
         }
     }
 

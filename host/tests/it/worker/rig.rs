@@ -68,6 +68,7 @@ impl Rig {
             served: Served::All,
             grace: Duration::from_secs(10),
             retention: Retention::default(),
+            submits: std::collections::BTreeMap::new(),
             apart: Apart { program: "/nowhere/sentinel".into(), args: vec![] },
         };
         Self {

@@ -1,0 +1,16 @@
+//! `sentinel:job/checkpoint`: what a task goes on from when its attempt does not end well.
+
+use crate::engine::{bindings::sentinel::job::checkpoint, host::Host};
+
+impl checkpoint::Host for Host {
+    async fn save(&mut self, bytes: Vec<u8>) -> wasmtime::Result<()> {
+        self.count_imported(bytes.len());
+        self.effects.save(bytes).await
+    }
+
+    async fn load(&mut self) -> wasmtime::Result<Option<Vec<u8>>> {
+        let bytes = self.effects.load().await?;
+        self.count_imported(bytes.as_ref().map_or(0, Vec::len));
+        Ok(bytes)
+    }
+}
