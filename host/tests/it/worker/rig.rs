@@ -82,10 +82,11 @@ impl Rig {
         }
     }
 
-    /// Starts the worker, which has the one job `hostile`.
+    /// Starts the worker, which has the jobs `hostile` and `ledger`.
     pub(crate) fn work(&mut self) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(built("hostile"), dir.path().join("hostile.wasm")).unwrap();
+        std::fs::copy(built("ledger"), dir.path().join("ledger.wasm")).unwrap();
         if let Some(manifest) = &self.manifest {
             std::fs::write(dir.path().join("hostile.toml"), manifest).unwrap();
         }
