@@ -278,12 +278,12 @@ pub(crate) fn free_address() -> (Api, String) {
 /// The bundled jobs and the hostile one.
 pub(crate) const JOBS: &[&str] = &["example-task", "count-primes", "resize-image", "hostile"];
 
-/// A plugins directory with all jobs.
+/// A plugins directory with all of these.
 pub(crate) fn plugins(dir: &Path) -> PathBuf {
     some_plugins(dir, JOBS)
 }
 
-fn some_plugins(dir: &Path, jobs: &[&str]) -> PathBuf {
+pub(crate) fn some_plugins(dir: &Path, jobs: &[&str]) -> PathBuf {
     let built = std::env::var_os("SENTINEL_TEST_PLUGINS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm32-wasip2/release"),
         PathBuf::from,

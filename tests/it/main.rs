@@ -5,6 +5,7 @@ mod cli;
 mod cluster;
 mod contract;
 mod crashes;
+mod effects;
 mod faults;
 mod redis_faults;
 mod schedules;
