@@ -78,7 +78,7 @@ fn transfers_between_two_accounts_conserve_the_sum_whoever_is_killed() {
         .collect();
     let since = Instant::now();
     let ids = submit(&stack, &tasks);
-    let done = || stack.api.count("COMPLETED") as usize >= ids.len();
+    let done = || stack.api.count("COMPLETED") >= ids.len() as u64;
     let kills = kill_until(&stack, &mut workers, Duration::from_millis(700), 30, done);
     println!(
         "{transfers} transfers in {:.1?}, {kills} workers killed, {} conflicts, {} leases lost",
@@ -87,7 +87,7 @@ fn transfers_between_two_accounts_conserve_the_sum_whoever_is_killed() {
         stack.ever("lost")
     );
     assert!(kills > 0 && stack.ever("conflict") > 0);
-    assert_eq!(stack.ever("COMPLETED") as usize, ids.len(), "each was committed once");
+    assert_eq!(stack.ever("COMPLETED"), ids.len() as u64, "each was committed once");
     let balance = |account| get(&stack, account).as_i64().expect("it was used");
     assert_eq!(balance("a") + balance("b"), 2000);
     stack.assert_audit_clean();
@@ -99,6 +99,7 @@ fn transfers_between_two_accounts_conserve_the_sum_whoever_is_killed() {
 fn a_checkpointed_job_repeats_no_finished_step_and_loses_no_effect() {
     const TASKS: usize = 8;
     const STEPS: usize = 10;
+    const TASKS_IN_ALL: u64 = (TASKS + 2 * TASKS * STEPS) as u64;
     let stack = stack();
     let mut workers = [0; 2].map(|_| stack.worker(&["--concurrency", "4"]));
     stack.api.wait_until_ready(2);
@@ -121,9 +122,7 @@ fn a_checkpointed_job_repeats_no_finished_step_and_loses_no_effect() {
     assert!(went_on > 0, "some went on where another attempt was");
     assert!(alone > 0, "some were run alone");
     // Each step's task is there once: theirs, and those that asked for the numbers just now.
-    wait_for("the steps' tasks", || {
-        (stack.ever("COMPLETED") as usize == TASKS + 2 * TASKS * STEPS).then_some(())
-    });
-    assert_eq!(stack.ever("submitted") as usize, TASKS + 2 * TASKS * STEPS);
+    wait_for("the steps' tasks", || (stack.ever("COMPLETED") == TASKS_IN_ALL).then_some(()));
+    assert_eq!(stack.ever("submitted"), TASKS_IN_ALL);
     stack.assert_audit_clean();
 }
