@@ -187,6 +187,10 @@ pub(crate) struct TaskView {
     /// What happens if one of these does not complete: `completed` or `always`.
     #[serde(skip_serializing_if = "Option::is_none")]
     after_policy: Option<&'static str>,
+    /// The task whose job submitted it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uuid")]
+    parent_id: Option<String>,
     /// What the job returned, byte for byte; of COMPLETED tasks alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -346,7 +350,7 @@ impl From<Task> for TaskView {
         let Task { definition, progression, state, history } = task;
         let mut history: Vec<_> = history.into_iter().map(EventView::from).collect();
         history.extend(EventView::end(&state, &history));
-        let Spec { payload, policy, after, after_policy, .. } = &definition.spec;
+        let Spec { payload, policy, after, after_policy, lineage, .. } = &definition.spec;
         Self {
             payload: raw(payload.as_str()),
             timeout: policy.timeout.map(duration::format),
@@ -357,6 +361,7 @@ impl From<Task> for TaskView {
                 AfterPolicy::Completed => "completed",
                 AfterPolicy::Always => "always",
             }),
+            parent_id: lineage.map(|lineage| lineage.parent.to_string()),
             result: match &state {
                 TaskState::Completed { result, .. } => Some(raw(&String::from_utf8_lossy(result))),
                 _ => None,

@@ -275,7 +275,7 @@ impl<'a> Injector<'a> {
         }
         if self.redis_starts && self.redis(&redis::cmd("PING")).is_ok() {
             self.redis_starts = false;
-            self.losses.redis_answers();
+            self.losses.redis_is_back();
             self.history.fault("redis answers again");
         }
         Ok(())
@@ -310,10 +310,7 @@ impl<'a> Injector<'a> {
             }
             Action::Start(target) => {
                 process(self.cluster, target).start()?;
-                if target == Target::Redis {
-                    self.redis_starts = true;
-                    self.losses.redis_was_started();
-                }
+                self.redis_starts |= target == Target::Redis;
             }
             Action::Freeze(target) => {
                 process(self.cluster, target).signal(Signal::STOP)?;

@@ -25,7 +25,7 @@ pub(crate) struct Losses {
     /// From when until when.
     outages: Vec<(u64, u64)>,
     redis_went: Option<u64>,
-    /// When Redis was started again.
+    /// When Redis, started again, had loaded what it keeps and answered.
     restarts: Vec<u64>,
 }
 
@@ -64,8 +64,9 @@ impl Losses {
         self.redis_went = Some(now());
     }
 
-    pub(crate) fn redis_was_started(&mut self) {
+    pub(crate) fn redis_is_back(&mut self) {
         self.restarts.push(now());
+        self.redis_answers();
     }
 
     pub(crate) fn redis_answers(&mut self) {
@@ -121,7 +122,7 @@ impl Losses {
         Recovery {
             ran_again: Quantiles::of(waits),
             ran_again_while_redis_was_there: Quantiles::of(calm),
-            first_end_after_redis_was_started: Quantiles::of(
+            first_end_after_redis_was_back: Quantiles::of(
                 self.restarts.iter().filter_map(first_after).collect(),
             ),
         }
@@ -143,7 +144,7 @@ pub(crate) struct Recovery {
     /// From the kill of the worker to the next attempt's start.
     pub(crate) ran_again: Quantiles,
     pub(crate) ran_again_while_redis_was_there: Quantiles,
-    pub(crate) first_end_after_redis_was_started: Quantiles,
+    pub(crate) first_end_after_redis_was_back: Quantiles,
 }
 
 /// Of some times in milliseconds.
@@ -209,6 +210,6 @@ mod tests {
         let figures = losses.figures(&tasks);
         assert_eq!(figures.ran_again, Quantiles { count: 2, p50_ms: 250, p99_ms: 600, max_ms: 600 });
         assert_eq!(figures.ran_again_while_redis_was_there, Quantiles::of(vec![250]));
-        assert_eq!(figures.first_end_after_redis_was_started, Quantiles::of(vec![100]));
+        assert_eq!(figures.first_end_after_redis_was_back, Quantiles::of(vec![100]));
     }
 }

@@ -94,8 +94,8 @@ impl fmt::Display for Report {
         writeln!(f, "  while Redis was there: {}", recovery.ran_again_while_redis_was_there)?;
         writeln!(
             f,
-            "after Redis was started an attempt ended: {}",
-            recovery.first_end_after_redis_was_started
+            "after Redis was started again, and had loaded, an attempt ended: {}",
+            recovery.first_end_after_redis_was_back
         )?;
         writeln!(f, "after the last fault everything ended within {drain_ms} ms")?;
         if !self.not_exercised.is_empty() {

@@ -27,6 +27,19 @@ fn a_component_of_plain_cargo_runs() {
 
 #[test]
 fn a_component_of_cargo_component_runs() {
-    let fixtures = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("tests/fixtures");
-    greets(&fixtures.join("example-task.cargo-component.wasm"));
+    greets(&fixture("example-task.cargo-component.wasm"));
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("tests/fixtures").join(name)
+}
+
+/// Of the world `job`, and of `dependent-job`, which imports `parents`.
+#[test]
+fn what_was_built_against_the_first_0_1_0_runs_for_ever() {
+    greets(&fixture("example-task.first-0.1.0.wasm"));
+    let plugin = lab().engine.admit(&fixture("hostile.first-0.1.0.wasm")).unwrap();
+    let parents = r#"{"job":"hostile","do":"parents"}"#;
+    let report = lab().run(&plugin, Call::new(&plugin, task(parents, Duration::from_secs(10))));
+    assert_eq!(report.outcome, Outcome::Completed("[]".into()));
 }
