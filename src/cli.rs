@@ -92,13 +92,9 @@ enum Command {
     /// Look at schedules, set, delete, pause and resume them
     #[command(subcommand)]
     Schedule(ScheduleCommand),
-    /// Look at jobs
-    Job {
-        #[command(subcommand)]
-        command: JobCommand,
-        #[command(flatten)]
-        client: ClientArgs,
-    },
+    /// Look at jobs; make, build, check and run one of your own
+    #[command(subcommand)]
+    Job(job::JobCommand),
     /// Show how many tasks are held in each state
     Stats(ClientArgs),
     /// Look into a store, whether every accepted task is in one place; exit code 1 if not
@@ -162,12 +158,6 @@ enum ScheduleCommand {
     },
 }
 
-#[derive(Subcommand)]
-enum JobCommand {
-    /// List the jobs that workers can run, and the plugins that were refused
-    List,
-}
-
 /// How a client reaches the API and shows what it says.
 #[derive(Args)]
 struct ClientArgs {
@@ -220,7 +210,7 @@ impl Cli {
             Command::Schedule(ScheduleCommand::Resume { name, client }) => {
                 schedule::resume(&name, &client.into())
             }
-            Command::Job { command: JobCommand::List, client } => job::list(&client.into()),
+            Command::Job(command) => job::run(command),
             Command::Audit(args) => audit::run(&args),
             Command::Stats(client) => stats::run(&client.into()),
             Command::Health(args) => health::run(args),

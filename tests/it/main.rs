@@ -1,6 +1,7 @@
 //! Sentinel from the outside: real processes, real sockets, a real Redis.
 
 mod apart;
+mod authors;
 mod cli;
 mod cluster;
 mod contract;

@@ -61,6 +61,13 @@ impl Plugin {
         &self.0.limits
     }
 
+    /// The interfaces that it imports.
+    pub fn imports(&self) -> Vec<String> {
+        let component = self.0.pre.instance_pre().component();
+        let imports = component.component_type();
+        imports.imports(self.0.engine.wasmtime()).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// How long it took to have its code ready.
     pub fn compile_time(&self) -> Duration {
         self.0.compile_time

@@ -1,0 +1,22 @@
+use sentinel_job::{Failure, Task, progress};
+
+#[derive(serde::Deserialize)]
+struct Input {
+    name: String,
+}
+
+#[derive(Debug, PartialEq, serde::Serialize)]
+struct Output {
+    greeting: String,
+}
+
+/// What is printed is kept as the attempt's log; what is returned is the task's result.
+#[sentinel_job::job]
+fn run(task: &Task, input: Input) -> Result<Output, Failure> {
+    println!("attempt {} of {}", task.attempt, task.max_attempts);
+    if input.name.is_empty() {
+        return Err(Failure::permanent("`name` is empty"));
+    }
+    progress::report(100, "greeted");
+    Ok(Output { greeting: format!("Hello, {}!", input.name) })
+}
