@@ -32,6 +32,8 @@ local function purge(task)
   local was = withdraw(task, def)
   if was then
     erase(task, def, s.ended)
+    -- Its submit may still be sent again.
+    redis.call('ZADD', P .. 'purged', digits(now), task)
   end
   return was and 'ok' or 'wrong'
 end

@@ -351,5 +351,9 @@ end
 if #claimed > 0 or settlements > 0 then
   local kept = ARGV[3] .. ' ' .. digits(now) .. ' ' .. table.concat(verdicts) .. ' ' .. table.concat(claimed, ',')
   redis.call('SET', P .. 'c:' .. instance, kept)
+  if not last then
+    -- Looked at again when it may have grown old.
+    redis.call('ZADD', P .. 'calls', digits(now), instance)
+  end
 end
 return answer('ok', table.concat(verdicts), tasks, wanted > 0 and names or {})

@@ -20,6 +20,7 @@ local MOST_LOST = 10
 local FORGET_WORKER = 3600 * 1000
 local FORGET_JOB = 24 * 3600 * 1000
 local FORGET_WAITER = 600 * 1000
+local FORGET_REQUEST = 600 * 1000
 local FORGET_OPERATION = 24 * 3600 * 1000
 local lease = lease_length()
 local may_reap = beat(lease)
@@ -88,17 +89,24 @@ local function forget(set, before, each)
   return #members
 end
 forget('w', now - FORGET_WORKER, function(instance)
-  -- Who was silent and calls again may have claimed before it has renewed.
-  local last = redis.call('GET', P .. 'c:' .. instance)
-  local at = last and tonumber(string.match(last, '^%d+ (%d+)'))
-  if at and at > now - FORGET_WORKER then
-    redis.call('ZADD', P .. 'w', digits(at), instance)
+  redis.call('DEL', P .. 'w:' .. instance)
+end)
+-- A worker's last call is kept for an hour after it was made, whether its worker lives or not: a
+-- copy of it must not claim anything under the same token.
+forget('calls', now - FORGET_WORKER, function(instance)
+  local at = string.match(redis.call('GET', P .. 'c:' .. instance) or '', '^%d+ (%d+) ')
+  if at and tonumber(at) > now - FORGET_WORKER then
+    redis.call('ZADD', P .. 'calls', at, instance)
   else
-    redis.call('DEL', P .. 'w:' .. instance, P .. 'c:' .. instance)
+    redis.call('DEL', P .. 'c:' .. instance)
   end
 end)
 forget('j', now - FORGET_JOB, function() end)
 forget('waiters', now - FORGET_WAITER, function() end)
+forget('purged', now - FORGET_REQUEST, function() end)
+forget('asked', now - FORGET_REQUEST, function(request)
+  redis.call('HDEL', P .. 'answers', request)
+end)
 forget('opsdone', now - FORGET_OPERATION, function(operation)
   redis.call('DEL', P .. 'op:' .. operation)
 end)

@@ -162,6 +162,7 @@ fn library(name: &str) -> &'static str {
         "steer" => include_str!("../scripts/lib/steer.lua"),
         "page" => include_str!("../scripts/lib/page.lua"),
         "schedule" => include_str!("../scripts/lib/schedule.lua"),
+        "request" => include_str!("../scripts/lib/request.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }

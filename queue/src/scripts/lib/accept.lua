@@ -21,9 +21,14 @@ local function parse_options(options)
   return { expires = f[1], key = f[2], idempotency = f[3], print = f[4], parents = parents }
 end
 
+-- When a task was accepted; of one that was purged since then (`purged`), when that was.
 local function accepted_at(id)
   local record = redis.call('GETRANGE', KEYS[1] .. 'd:' .. id, 0, HEADER - 1)
-  return record ~= '' and fields_of(record, 3)[3]
+  if record == '' then
+    local purged = redis.call('ZSCORE', KEYS[1] .. 'purged', id)
+    return purged and digits(tonumber(purged))
+  end
+  return fields_of(record, 3)[3]
 end
 
 -- Accepts the tasks in ARGV from `first` on, each: id, namespace:queue, priority, when it is due
@@ -40,7 +45,7 @@ local function accept(first)
   -- A clock that steps back must not let a later task overtake an earlier one.
   local base = math.max(now, tonumber(arrival[2] or 0))
 
-  local keys = {}
+  local keys = { P .. 'purged' }
   for at = first, #ARGV, STEP do
     keys[#keys + 1] = P .. 'd:' .. ARGV[at]
   end
@@ -112,7 +117,7 @@ local function accept(first)
     local waits = due and due > now
     if waits then
       local s = state(id)
-      s.due, s.base = digits(due), digits(due)
+      s.due, s.base = digits(due), digits(math.max(due, base))
       write_state(id, s)
     end
     if options and #options.parents > 0 then
