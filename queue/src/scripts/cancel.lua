@@ -7,7 +7,7 @@
 -- Reply  per task: ok, wrong (it has ended) or unknown; the status that it has
 --
 -- Invariant: the attempt of a cancelled task commits nothing.
--- use: clock record task ready limits finish place steer request
+-- use: clock record task ready limits ends finish place steer request
 
 return once(ARGV[2], function()
   local reply = {}

@@ -32,7 +32,7 @@ for at = 3, #ARGV, 3 do
       redis.call('ZREM', set, id)
       -- One without a definition must not keep the others from going.
       if def and x ~= '' then
-        erase(id, def, tonumber(fields_of(x, 4)[4]))
+        erase(id, def, ARGV[at], tonumber(fields_of(x, 4)[4]))
         removed = removed + 1
       end
     end

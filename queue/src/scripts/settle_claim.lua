@@ -13,7 +13,7 @@
 --
 -- Invariants: only the holder of a lease settles its task, once; a claimed task is in `l` and
 -- `run` and nowhere else; the same number gets the same tasks again for as long as they are its own.
--- use: clock record task ready limits finish
+-- use: clock record task ready limits ends finish
 
 local P = KEYS[1]
 local instance, number, settlements = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -150,7 +150,7 @@ local function conclude(task, ns, action, kind)
     ends[set] = {}
     order[#order + 1] = set
   end
-  table.insert(ends[set], digits(now))
+  table.insert(ends[set], digits(end_place()))
   table.insert(ends[set], task.id)
   ended[#ended + 1] = task.id
 end

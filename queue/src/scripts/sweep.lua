@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Does what time asks for: ends expired leases (reap), makes due tasks ready (promote), ends
--- tasks that did not start in time, tells children of their parents' end, forgets what nobody
--- needs. Any process calls it; each call takes the next slice.
+-- tasks that did not start in time, tells children of their parents' end, frees tasks of whose key
+-- more may run than before, forgets what nobody needs. Any process calls it; each call takes the next slice.
 --
 -- KEYS   the partition's prefix
 -- ARGV   clock
@@ -11,7 +11,7 @@
 --
 -- Invariants: a task whose lease ended is ready again, or FAILED once it has lost as many leases
 -- as it may; a lease lies no further in the future than a clock that stepped back explains.
--- use: clock record task ready limits finish beat
+-- use: clock record task ready limits ends finish page loosen beat
 
 local P = KEYS[1]
 local SLICE = 100
@@ -79,11 +79,18 @@ end
 local promoted = promote(SLICE)
 local late = expire(SLICE)
 local told = unblock(SLICE)
+local loose = redis.call('HKEYS', P .. 'loose')
+table.sort(loose)
+if loose[1] then
+  loosen(loose[1])
+end
 
 local function forget(set, before, each)
   local members = redis.call('ZRANGEBYSCORE', P .. set, '-inf', digits(before), 'LIMIT', 0, SLICE)
+  if #members > 0 then
+    redis.call('ZREM', P .. set, unpack(members))
+  end
   for _, member in ipairs(members) do
-    redis.call('ZREM', P .. set, member)
     each(member)
   end
   return #members
@@ -104,6 +111,7 @@ end)
 forget('j', now - FORGET_JOB, function() end)
 forget('waiters', now - FORGET_WAITER, function() end)
 forget('purged', now - FORGET_REQUEST, function() end)
+forget('released', now - FORGET_REQUEST, function() end)
 forget('asked', now - FORGET_REQUEST, function(request)
   redis.call('HDEL', P .. 'answers', request)
 end)
@@ -117,6 +125,7 @@ end)
 
 local due = next_due()
 local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE or outlived == SLICE
+  or redis.call('EXISTS', P .. 'loose') == 1
 local ticks = redis.call('ZRANGEBYSCORE', P .. 'ticks', '-inf', digits(now), 'LIMIT', 0, 1)
 return {
   digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0, #ticks,

@@ -163,6 +163,8 @@ fn library(name: &str) -> &'static str {
         "page" => include_str!("../scripts/lib/page.lua"),
         "schedule" => include_str!("../scripts/lib/schedule.lua"),
         "request" => include_str!("../scripts/lib/request.lua"),
+        "ends" => include_str!("../scripts/lib/ends.lua"),
+        "loosen" => include_str!("../scripts/lib/loosen.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }

@@ -17,7 +17,7 @@ mod wire;
 mod world;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -79,6 +79,7 @@ const MUST_HAPPEN: &[(&str, u64)] = &[
     ("a late copy of a submit", 300),
     ("a late copy of a turn", 600),
     ("a late copy of what was purged", 5),
+    ("a double of what was removed", 20),
     ("a wrong state", 1_000),
     ("redriven", 1_000),
     ("an operation on something", 400),
@@ -196,11 +197,18 @@ fn run(
         let taken = catch_unwind(AssertUnwindSafe(|| runtime.block_on(take(steps, tell))));
         taken.unwrap_or_else(|_| Err(TestCaseError::fail("it panicked")))
     };
-    let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
+    let config = Config { cases: 1, failure_persistence: None, max_shrink_iters: 600, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let outcome = TestRunner::new_with_rng(config, random).run(&histories(), |steps| take(&steps, false));
+    let has_failed = Cell::new(false);
+    let outcome = TestRunner::new_with_rng(config, random).run(&histories(), |steps| {
+        take(&steps, false).inspect_err(|reason| {
+            if !has_failed.replace(true) {
+                eprintln!("seed {seed}, to be shortened: {reason}");
+            }
+        })
+    });
     let (reason, steps) = match outcome {
         Ok(()) => return Ok(()),
         Err(TestError::Abort(reason)) => return Err(format!("seed {seed}: {reason}")),

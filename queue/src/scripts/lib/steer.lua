@@ -58,13 +58,14 @@ local function redrive(id, request)
   local f, tail = fields_of(x, 6)
   if redis.call('HEXISTS', KEYS[1] .. 'h:' .. id, f[4]) == 1 then
     -- What ended its last attempt is there already.
-    remember(id, 'end ' .. request, status, token, f[3], '0', f[6], '')
+    remember(id, 'end ' .. f[6] .. ' ' .. request, status, token, f[3], '0', f[6], '')
   elseif tonumber(f[5]) > 0 then
     remember_attempt(id, attempt, status, token, f[3], f[5], f[6], string.sub(x, tail))
   else
-    remember(id, 'end ' .. request, status, token, f[3], f[5], f[6], string.sub(x, tail))
+    remember(id, 'end ' .. f[6] .. ' ' .. request, status, token, f[3], f[5], f[6], string.sub(x, tail))
   end
-  remember(id, 'redrive ' .. request, 'REDRIVEN', request, '', digits(now), digits(now), '')
+  remember(id, 'redrive ' .. digits(now) .. ' ' .. request, 'REDRIVEN', request, '', digits(now), digits(now), '')
+  trim_history(id)
   redis.call('DEL', KEYS[1] .. 'x:' .. id)
   redis.call('ZREM', KEYS[1] .. 'fin:' .. def.ns .. ':' .. status, id)
   redis.call('ZREM', KEYS[1] .. 'ended', id)

@@ -41,6 +41,9 @@ const PROMOTED_AT_ONCE: usize = 100;
 /// In a queue that does not age, one point of priority is worth more than any time.
 const STRICT: i64 = 1 << 41;
 
+/// That a claim was given back is remembered for so long.
+const REMEMBERED: u64 = 600_000;
+
 /// Nothing that ended is removed earlier.
 const FLOOR: u64 = 120_000;
 
@@ -61,6 +64,10 @@ pub(crate) struct Model {
     pub(crate) keys: BTreeMap<IdempotencyKey, Reserved>,
     /// Tasks that were removed: none is ever accepted again.
     pub(crate) gone: BTreeSet<TaskId>,
+    /// Claims that were given back, and when; they are remembered for a while.
+    released: BTreeMap<(TaskId, String), u64>,
+    /// The last end's place in the order of ends, and when it came.
+    last_end: Option<(u64, u64)>,
     arrivals: u64,
     last_arrival: u64,
     /// Tasks that ended and whose children have not been told.
@@ -100,9 +107,8 @@ pub(crate) struct Task {
     waits_for: BTreeSet<TaskId>,
     /// Those that wait for it and have not been told.
     children: BTreeSet<TaskId>,
-    /// The claims by which it was settled, or given back; and the one that changed it last.
+    /// The claims by which it was settled; and the one that changed it last.
     settled: Vec<String>,
-    released: Vec<String>,
     last_claim: Option<String>,
 }
 
@@ -133,6 +139,8 @@ pub(crate) struct End {
     /// Who ran the last attempt, and since when, if one was running.
     pub(crate) ran: Option<(String, u64)>,
     pub(crate) at: u64,
+    /// Its place in the order of ends: as `at`, but for a clock that stepped back.
+    pub(crate) order: u64,
     pub(crate) result: Bytes,
 }
 
@@ -169,8 +177,8 @@ pub(crate) struct Reserved {
     pub(crate) task: TaskId,
     queue: QueueName,
     payload: Bytes,
-    /// When it is free, once its task has been removed.
-    until: Option<u64>,
+    /// Once its task has been removed: when it is free, when the task was accepted, how it ended.
+    removed: Option<(u64, u64, Status)>,
 }
 
 #[derive(Clone, Debug)]
@@ -195,8 +203,15 @@ pub(crate) struct Operation {
     arrivals: u64,
 }
 
-/// Which task stands for a submitted one, and when that was accepted, if it is still there.
-pub(crate) type Standing = (TaskId, Option<u64>);
+/// Which task stands for a submitted one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) id: TaskId,
+    /// When it was accepted; that of a purged one is forgotten.
+    pub(crate) at: Option<u64>,
+    /// How it ended, if it is not there any more.
+    pub(crate) removed: Option<Status>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -272,12 +287,13 @@ impl Model {
         let mut accepted = Vec::new();
         let mut fresh: Vec<(NewTask, Vec<TaskId>)> = Vec::new();
         for (index, task) in tasks.iter().enumerate() {
+            let there = |id, at| Standing { id, at: Some(at), removed: None };
             if let Some(known) = self.tasks.get(&task.id) {
-                accepted.push((task.id, Some(known.created)));
+                accepted.push(there(task.id, known.created));
                 continue;
             }
             if self.gone.contains(&task.id) {
-                accepted.push((task.id, None));
+                accepted.push(Standing { id: task.id, at: None, removed: Some(Status::Cancelled) });
                 continue;
             }
             if let Some(key) = &task.spec.idempotency_key {
@@ -285,13 +301,17 @@ impl Model {
                     fresh.iter().find(|(other, _)| other.spec.idempotency_key.as_ref() == Some(key));
                 let holder =
                     in_call.map(|(other, _)| (other.id, &other.spec.queue, other.spec.payload.as_bytes()));
-                let held = self.keys.get(key).map(|held| (held.task, &held.queue, &held.payload));
-                if let Some((id, queue, payload)) = holder.or(held) {
+                let held = self.keys.get(key).filter(|held| held.is_taken(self.now));
+                let holder = holder.or(held.map(|held| (held.task, &held.queue, &held.payload)));
+                if let Some((id, queue, payload)) = holder {
                     if (queue, payload) != (&task.spec.queue, task.spec.payload.as_bytes()) {
                         return Err(Refusal::Conflict(index));
                     }
-                    let there = self.tasks.get(&id).map(|task| task.created);
-                    accepted.push((id, there.or(in_call.map(|_| created))));
+                    accepted.push(match (held.and_then(|held| held.removed), self.tasks.get(&id)) {
+                        (Some((_, at, status)), _) => Standing { id, at: Some(at), removed: Some(status) },
+                        (None, Some(task)) => there(id, task.created),
+                        (None, None) => there(id, created),
+                    });
                     continue;
                 }
             }
@@ -299,7 +319,7 @@ impl Model {
             let mut after = Vec::new();
             for parent in &task.spec.after {
                 let stand_in = tasks[..index].iter().position(|earlier| earlier.id == *parent);
-                let parent = stand_in.map_or(*parent, |at| accepted[at].0);
+                let parent = stand_in.map_or(*parent, |at| accepted[at].id);
                 let known =
                     self.tasks.contains_key(&parent) || fresh.iter().any(|(task, _)| task.id == parent);
                 if !known {
@@ -307,7 +327,7 @@ impl Model {
                 }
                 after.push(parent);
             }
-            accepted.push((task.id, Some(created)));
+            accepted.push(there(task.id, created));
             fresh.push((task.clone(), after));
         }
         if !fresh.is_empty() {
@@ -329,7 +349,7 @@ impl Model {
         self.queues.entry(spec.queue.clone()).or_default();
         if let Some(key) = spec.idempotency_key.clone() {
             let (queue, payload) = (spec.queue.clone(), spec.payload.as_bytes().clone());
-            self.keys.insert(key, Reserved { task: id, queue, payload, until: None });
+            self.keys.insert(key, Reserved { task: id, queue, payload, removed: None });
         }
         for parent in &after {
             let task = self.task(*parent);
@@ -373,7 +393,6 @@ impl Model {
             waits_for,
             children: BTreeSet::new(),
             settled: Vec::new(),
-            released: Vec::new(),
             last_claim: None,
         };
         self.tasks.insert(id, task);
@@ -581,20 +600,18 @@ impl Model {
         lost
     }
 
-    /// The task returns to its place, and nothing is counted. None: either answer will do.
-    pub(crate) fn release(&mut self, id: TaskId, token: &str) -> Option<bool> {
-        let Some(task) = self.tasks.get_mut(&id) else { return Some(false) };
-        if task.is_held_by(token) {
+    /// The task returns to its place, and nothing is counted. Asked again, it answers the same.
+    pub(crate) fn release(&mut self, id: TaskId, token: &str) -> bool {
+        let claim = (id, token.to_owned());
+        let holder = self.tasks.get_mut(&id).filter(|task| task.is_held_by(token));
+        if holder.is_none() && !self.released.contains_key(&claim) {
+            return false;
+        }
+        if let Some(task) = holder {
             task.place = Place::Ready;
-            task.released.push(token.to_owned());
-            task.last_claim = Some(token.to_owned());
-            return Some(true);
         }
-        match task.released.iter().any(|earlier| earlier == token) {
-            true if task.last_claim.as_deref() == Some(token) => Some(true),
-            true => None,
-            false => Some(false),
-        }
+        self.released.insert(claim, self.now);
+        true
     }
 
     fn prolong(&mut self, id: TaskId) {
@@ -630,7 +647,8 @@ impl Model {
         self.workers.retain(|_, seen| *seen + HOUR > now);
         self.calls.retain(|_, call| call.at + HOUR > now);
         self.jobs.retain(|_, seen| *seen + DAY > now);
-        self.keys.retain(|_, key| key.until.is_none_or(|until| until > now));
+        self.keys.retain(|_, key| key.is_taken(now));
+        self.released.retain(|_, at| *at + REMEMBERED > now);
         swept
     }
 
@@ -733,8 +751,8 @@ impl Model {
             (Status::Cancelled, retention.cancelled),
         ] {
             let mut ended: Vec<_> = self.those(|task| task.status() == status);
-            ended.sort_by_key(|id| (self.end_of(*id).at, *id));
-            let older = |age| ended.iter().filter(|id| self.end_of(**id).at + age <= self.now).count();
+            ended.sort_by_key(|id| (self.end_of(*id).order, *id));
+            let older = |age| ended.iter().filter(|id| self.end_of(**id).order + age <= self.now).count();
             let too_many = ended.len().saturating_sub(usize::try_from(keep.count).expect("small"));
             let most = older(millis(keep.age).max(FLOOR)).max(too_many.min(older(FLOOR)));
             ended.truncate(most);
@@ -754,11 +772,12 @@ impl Model {
         let task = self.tasks.remove(&id).expect("it is there");
         if let Some(key) = task.spec.idempotency_key {
             // The key lives on to the end of its window.
-            let until = task.created + DAY;
-            if until <= self.now {
+            let status = if let Place::Ended(end) = &task.place { end.status } else { Status::Cancelled };
+            if let Some(reserved) = self.keys.get_mut(&key) {
+                reserved.removed = Some((task.created + DAY, task.created, status));
+            }
+            if !self.keys[&key].is_taken(self.now) {
                 self.keys.remove(&key);
-            } else if let Some(reserved) = self.keys.get_mut(&key) {
-                reserved.until = Some(until);
             }
         }
     }
@@ -936,7 +955,7 @@ impl Model {
             Status::Blocked => ids.sort_by_key(|id| (self.tasks[id].created, self.tasks[id].arrival)),
             Status::InProgress => ids.sort(),
             _ => {
-                ids.sort_by_key(|id| (self.end_of(*id).at, *id));
+                ids.sort_by_key(|id| (self.end_of(*id).order, *id));
                 ids.reverse();
             }
         }
@@ -1025,6 +1044,12 @@ impl Model {
     }
 }
 
+impl Reserved {
+    fn is_taken(&self, now: u64) -> bool {
+        self.removed.is_none_or(|(until, ..)| until > now)
+    }
+}
+
 impl Line {
     /// A start that does not count any more may be forgotten for good.
     fn forget_starts(&mut self, now: u64) {
@@ -1070,21 +1095,28 @@ impl Model {
         let claim = task.claim().expect("it runs").clone();
         let attempt = task.ended + 1;
         let ran = Some((claim.worker, claim.started));
-        self.end(id, status, End { status, kind, attempt, ran, at: 0, result });
+        self.end(id, status, End { status, kind, attempt, ran, at: 0, order: 0, result });
     }
 
     fn end_waiting(&mut self, id: TaskId, status: Status, kind: ErrorKind) {
         let task = self.task(id);
         task.last_claim = None;
         let attempt = task.ended;
-        let end = End { status, kind: Some(kind), attempt, ran: None, at: 0, result: Bytes::new() };
+        let (kind, result) = (Some(kind), Bytes::new());
+        let end = End { status, kind, attempt, ran: None, at: 0, order: 0, result };
         self.end(id, status, end);
     }
 
     fn end(&mut self, id: TaskId, status: Status, end: End) {
         let at = self.now;
+        let order = match self.last_end {
+            Some((last, came)) if at <= last && came == at => last,
+            Some((last, _)) if at <= last => last + 1,
+            _ => at,
+        };
+        self.last_end = Some((order, at));
         let task = self.task(id);
-        task.place = Place::Ended(End { at, ..end });
+        task.place = Place::Ended(End { at, order, ..end });
         if !task.children.is_empty() {
             self.news.insert(id);
         }

@@ -9,11 +9,12 @@ use std::sync::{
 use bytes::Bytes;
 use sentinel_queue::store::{Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription};
 
-/// A call as it went over the wire.
-#[derive(Clone)]
+/// A call as it went over the wire, and its answer.
+#[derive(Clone, Debug)]
 pub(crate) struct Sent {
     script: Script,
     args: Vec<Bytes>,
+    pub(crate) answer: Reply,
 }
 
 pub(crate) struct Wire {
@@ -49,8 +50,9 @@ impl Wire {
 impl Store for Wire {
     fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
-            *self.last.lock().expect("nobody panicked") = Some(Sent { script, args: args.clone() });
             let first = self.store.run(script, args.clone()).await?;
+            let sent = Sent { script, args: args.clone(), answer: first.clone() };
+            *self.last.lock().expect("nobody panicked") = Some(sent);
             if !self.twice.load(Ordering::Relaxed) {
                 return Ok(first);
             }

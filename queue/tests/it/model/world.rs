@@ -1,6 +1,7 @@
 //! Takes the steps of a history in the real queue and in the model, and compares what they answer.
 
 use std::{
+    collections::BTreeSet,
     fmt::Display,
     sync::{
         Arc,
@@ -15,18 +16,18 @@ use sentinel_queue::{
     ErrorKind, JobName, Millis, Namespace, NewTask, Payload, Priority, Queue, QueueName, QueueSettings, Spec,
     Status, TaskId,
     lease::{Claimed, Held, Instance, Served, Settlement, Turn, TurnAnswer, Verdict},
-    list::Filter,
+    list::{EndingCursor, Filter},
     queue::SubmitError,
     settings::Rate,
     steer::{Keep, OperationKind, Retention, Steered},
     store::{Store, StoreError},
-    task::{AfterPolicy, AttemptReport, ErrorReport, Progress, TaskError, When},
+    task::{AfterPolicy, AttemptReport, ErrorReport, Progress, TaskError, TaskState, When},
 };
 
 use super::{
     Notes, check,
     history::{Among, Draft, Ending, Limits, Parent, Step, Time, Wire as Way},
-    machine::{DAY, LEASE, Model, Refusal},
+    machine::{DAY, LEASE, Model, Place, Refusal, Standing},
     wire::{Sent, Wire},
 };
 use crate::bench::START;
@@ -61,6 +62,11 @@ pub(crate) struct World {
     sent: Vec<(u64, Copied)>,
     /// What happened, so that nothing is left untried.
     pub(crate) notes: Notes,
+    /// Where a listener to all ends goes on, their places as it heard them, and the tasks with the
+    /// times of their ends.
+    next_end: Option<EndingCursor>,
+    ends: BTreeSet<String>,
+    heard: BTreeSet<(TaskId, u64)>,
     tell: bool,
 }
 
@@ -77,7 +83,7 @@ struct Worker {
 /// A call that may come again.
 #[derive(Clone)]
 enum Copied {
-    /// It must change nothing.
+    /// It must change nothing, and is answered as at first.
     Done(Sent),
     /// Of this what was accepted must not be accepted again. What was refused, or was another
     /// task's double, left no trace: it is judged anew.
@@ -106,6 +112,9 @@ impl World {
             past: Vec::new(),
             sent: Vec::new(),
             notes: Notes::new(),
+            next_end: None,
+            ends: BTreeSet::new(),
+            heard: BTreeSet::new(),
             tell,
         };
         let of = |name, share| (Namespace::default(), queue(name), share);
@@ -125,21 +134,15 @@ impl World {
         if self.tell {
             eprintln!("{} {step:?}", self.now() - START);
         }
+        if self.next_end.is_none() {
+            self.listen().await?;
+        }
         match step {
             Step::Submit { tasks, wire } => {
                 let tasks = self.new_tasks(tasks);
                 self.submit(tasks, *wire).await?;
             }
-            Step::SubmitAgain { pick, with } => {
-                let mut tasks = self.new_tasks(std::slice::from_ref(with));
-                let (at, earlier) = picked(&self.submits, *pick).cloned().unwrap_or_default();
-                // What was removed is remembered for a while only.
-                let gone = earlier.iter().any(|task| self.model.gone.contains(&task.id));
-                if !gone || self.now().abs_diff(at) <= SENT_AGAIN {
-                    tasks.extend(earlier);
-                }
-                self.submit(tasks, Way::Once).await?;
-            }
+            Step::SubmitAgain { pick, with } => self.submit_again(*pick, with).await?,
             Step::Turn { worker, endings, wanted, wire } => {
                 let held = &mut self.workers[*worker].held;
                 let count = endings.len().min(held.len());
@@ -167,7 +170,10 @@ impl World {
             Step::Crash { times } => self.crash(*times).await?,
             Step::Unknown { worker, times } => self.unknown(*worker, *times).await?,
             Step::Wait { worker, wanted } => self.wait(*worker, *wanted).await?,
-            Step::Sweep => self.sweep().await?,
+            Step::Sweep => {
+                self.sweep().await?;
+                self.listen().await?;
+            }
             Step::Cancel { pick, wire } => self.cancel(picked(&self.known, *pick).copied(), *wire).await?,
             Step::CancelHeld { worker, pick } => {
                 let held = picked(&self.workers[*worker].held, *pick).map(|claim| claim.definition.id);
@@ -215,6 +221,7 @@ impl World {
             Step::Look { page } => {
                 let parked = check::whole(self, *page).await?;
                 self.note("parked", parked > 0);
+                self.listen().await?;
             }
         }
         self.wire.deliver_twice(false);
@@ -232,6 +239,16 @@ impl World {
     fn set_clock(&mut self, now: u64) {
         self.clock.store(now, Ordering::Relaxed);
         self.model.now = now;
+        self.forget_late_ones();
+    }
+
+    /// Nothing is sent again later than that; a submit may be, as long as its tasks are there: that
+    /// they were removed is remembered for a while only.
+    fn forget_late_ones(&mut self) {
+        let (now, gone) = (self.model.now, &self.model.gone);
+        let is_late = |at: u64| now.abs_diff(at) > SENT_AGAIN;
+        self.sent.retain(|(at, _)| !is_late(*at));
+        self.submits.retain(|(at, tasks)| !is_late(*at) || !tasks.iter().any(|task| gone.contains(&task.id)));
     }
 
     fn when(&self, time: Time) -> When {
@@ -278,6 +295,15 @@ impl World {
         tasks
     }
 
+    async fn submit_again(&mut self, pick: usize, with: &Draft) -> Outcome {
+        let mut tasks = self.new_tasks(std::slice::from_ref(with));
+        self.forget_late_ones();
+        if let Some((_, earlier)) = picked(&self.submits, pick) {
+            tasks.extend_from_slice(earlier);
+        }
+        self.submit(tasks, Way::Once).await
+    }
+
     async fn submit(&mut self, tasks: Vec<NewTask>, way: Way) -> Outcome {
         let model = &self.model;
         if model.unfinished() + tasks.len() > MOST_UNFINISHED || model.tasks.len() + tasks.len() > MOST_TASKS
@@ -293,9 +319,12 @@ impl World {
         match (answer, self.model.submit(&tasks)) {
             (Ok(accepted), Ok(expected)) => {
                 prop_assert_eq!(accepted.len(), expected.len());
-                for ((accepted, (id, at)), task) in accepted.iter().zip(expected).zip(&tasks) {
+                for ((accepted, standing), task) in accepted.iter().zip(expected).zip(&tasks) {
+                    let Standing { id, at, removed } = standing;
                     prop_assert_eq!(accepted.id, id, "who stands for {}", task.id);
                     prop_assert_eq!(accepted.deduplicated, id != task.id);
+                    prop_assert_eq!(accepted.removed, removed, "whether {} was removed", id);
+                    self.note("a double of what was removed", id != task.id && removed.is_some());
                     self.note("a double", id != task.id);
                     self.note("sent again", self.known.contains(&task.id));
                     if let Some(at) = at {
@@ -466,9 +495,8 @@ impl World {
         self.wire.deliver_twice(way != Way::Once);
         let released = said(self.queue.release(&[(id, claim.token.clone())]).await)?;
         self.copied(Copied::Done);
-        if let Some(expected) = self.model.release(id, &claim.token.to_string()) {
-            prop_assert_eq!(&released, &[expected], "whether {} was released", id);
-        }
+        let expected = self.model.release(id, &claim.token.to_string());
+        prop_assert_eq!(&released, &[expected], "whether {} was released", id);
         self.note("released", released[0]);
         self.note("a release refused", !released[0]);
         self.past.push(claim);
@@ -540,6 +568,29 @@ impl World {
         Ok(())
     }
 
+    /// Hears of the ends since it last listened.
+    async fn listen(&mut self) -> Outcome {
+        loop {
+            let slice = said(self.queue.endings(&Namespace::default(), self.next_end.as_ref(), 3).await)?;
+            let is_last = self.next_end.replace(slice.next).is_some() && slice.endings.is_empty();
+            for ending in slice.endings {
+                let (TaskState::Completed { ended, .. }
+                | TaskState::Failed { ended, .. }
+                | TaskState::Cancelled { ended, .. }) = &ending.task.state
+                else {
+                    prop_assert!(false, "{:?} was said to have ended", ending);
+                    continue;
+                };
+                let (id, at) = (ending.task.definition.id, ended.finished_at.0);
+                self.heard.insert((id, at));
+                prop_assert!(self.ends.insert(ending.cursor.to_string()), "{} was said twice", id);
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
     async fn pass(&mut self, mut left: u64) -> Outcome {
         while left > 0 {
             let step = left.min(SWEEP_EVERY);
@@ -552,8 +603,6 @@ impl World {
 
     /// A copy of a call comes late.
     async fn straggler(&mut self, pick: usize) -> Outcome {
-        let now = self.now();
-        self.sent.retain(|(at, _)| now.abs_diff(*at) <= SENT_AGAIN);
         let Some((_, copied)) = picked(&self.sent, pick).cloned() else { return Ok(()) };
         match copied {
             Copied::Submit(tasks) => {
@@ -563,7 +612,8 @@ impl World {
                 self.submit(tasks, Way::Once).await?;
             }
             Copied::Done(sent) => {
-                drop(said(self.wire.deliver(&sent).await)?);
+                let answer = said(self.wire.deliver(&sent).await)?;
+                prop_assert_eq!(answer, sent.answer.clone(), "a late copy of {:?}", sent);
                 self.note("a late copy", true);
             }
             Copied::Turn(instance, served, turn) => {
@@ -693,6 +743,7 @@ impl World {
         self.recover().await?;
         self.finish().await?;
         self.note_ends();
+        self.hear_the_rest().await?;
         check::whole(self, 50).await?;
         check::every_task(self).await?;
         self.forget().await
@@ -739,6 +790,18 @@ impl World {
                 self.set_clock(self.now() + due);
             }
             self.sweep().await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever listens hears of every end.
+    async fn hear_the_rest(&mut self) -> Outcome {
+        self.set_clock(self.now() + 1);
+        self.listen().await?;
+        for (id, task) in &self.model.tasks {
+            if let Place::Ended(end) = &task.place {
+                prop_assert!(self.heard.contains(&(*id, end.at)), "the end of {} was not said", id);
+            }
         }
         Ok(())
     }
