@@ -57,7 +57,7 @@ pub(crate) async fn submit(State(app): State<Arc<App>>, request: Request) -> Res
     post, path = "/v1/tasks", tag = "tasks", request_body = crate::wire::NewTask,
     params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.")),
     responses(
-        (status = 200, description = "The task was there before, by its idempotency key.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
+        (status = 200, description = "The task was there before, by its idempotency key. One that is not kept any more is answered as by `/submit-task`.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
         (status = 201, description = "The store has it.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
         (status = "4XX", description = "It was not accepted.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
@@ -67,6 +67,9 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
     let task = one_task(&app, request).await?;
     let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
     let accepted = accepted.into_iter().next().expect("each task is answered");
+    if accepted.removed.is_some() {
+        return Ok(Json(view(&app, &task, accepted).await?).into_response());
+    }
     let location = format!("/v1/tasks/{}", accepted.id);
     let known = if accepted.deduplicated { None } else { state_of(&task, accepted) };
     let mut view = TaskView::from(match known {
@@ -156,10 +159,10 @@ fn due(when: Option<When>, accepted: queue::Accepted) -> Option<sentinel_queue::
 }
 
 async fn view(app: &App, task: &NewTask, accepted: queue::Accepted) -> Result<Accepted, Problem> {
-    let queue::Accepted { id, deduplicated, .. } = accepted;
+    let queue::Accepted { id, deduplicated, removed, .. } = accepted;
     let known = if deduplicated { None } else { state_of(task, accepted) };
-    let status = match known {
-        Some(state) => state.status(),
+    let status = match removed.or(known.map(|state| state.status())) {
+        Some(status) => status,
         None => find(app, id).await?.state.status(),
     };
     Ok(Accepted { task_id: id.to_string(), status, deduplicated })

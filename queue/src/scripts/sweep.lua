@@ -125,7 +125,7 @@ end)
 
 local due = next_due()
 local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE or outlived == SLICE
-  or redis.call('EXISTS', P .. 'loose') == 1
+  or (loose[1] and redis.call('EXISTS', P .. 'loose') == 1)
 local ticks = redis.call('ZRANGEBYSCORE', P .. 'ticks', '-inf', digits(now), 'LIMIT', 0, 1)
 return {
   digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0, #ticks,

@@ -2,8 +2,9 @@
 --
 -- `loose`  queue -> how far its parked tasks have been looked at: score and member of the last one
 
--- Looks at the next parked tasks of a queue. Of each key that it meets it frees as many as may run,
--- or as many as it looks at: so each that may run is free in the end, and few are that may not.
+-- Looks at the next parked tasks of a queue, and frees of each key that it meets as many as may run,
+-- or as many as it looks at. So in the end each that may run is free; what is free beyond that is
+-- parked again when it is popped.
 local function loosen(name)
   local SLICE = 100
   local at, member = string.match(redis.call('HGET', KEYS[1] .. 'loose', name), '^(%S*) (%S*)$')

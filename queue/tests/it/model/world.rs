@@ -132,7 +132,7 @@ impl World {
 
     pub(crate) async fn take(&mut self, step: &Step) -> Outcome {
         if self.tell {
-            eprintln!("{} {step:?}", self.now() - START);
+            eprintln!("{} {step:?}", self.now().cast_signed() - START.cast_signed());
         }
         if self.next_end.is_none() {
             self.listen().await?;
