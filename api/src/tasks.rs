@@ -1,6 +1,7 @@
 //! Tasks: submit, list, read, wait, result, log.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use axum::{
 };
 use sentinel_queue::{
     NewTask, Task, TaskId,
+    lease::MAX_CALL,
     list::{Cursor, Filter},
     queue, request,
     task::{Definition, Progression, TaskState, When},
@@ -57,7 +59,7 @@ pub(crate) async fn submit(State(app): State<Arc<App>>, request: Request) -> Res
     post, path = "/v1/tasks", tag = "tasks", request_body = crate::wire::NewTask,
     params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.")),
     responses(
-        (status = 200, description = "The task was there before, by its idempotency key.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
+        (status = 200, description = "The task was there before, by its idempotency key. One that is not kept any more is answered as by `/submit-task`.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
         (status = 201, description = "The store has it.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
         (status = "4XX", description = "It was not accepted.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
@@ -67,6 +69,9 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
     let task = one_task(&app, request).await?;
     let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
     let accepted = accepted.into_iter().next().expect("each task is answered");
+    if accepted.removed.is_some() {
+        return Ok(Json(view(&app, &task, accepted).await?).into_response());
+    }
     let location = format!("/v1/tasks/{}", accepted.id);
     let known = if accepted.deduplicated { None } else { state_of(&task, accepted) };
     let mut view = TaskView::from(match known {
@@ -103,11 +108,8 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Resu
             .map_err(|problem| problem.about("/payload/job").in_batch(index))?;
     }
     let accepted = app.queue.submit(&tasks).await.map_err(Problem::of_batch)?;
-    let mut views = Vec::with_capacity(tasks.len());
-    for (task, accepted) in tasks.iter().zip(accepted) {
-        views.push(view(&app, task, accepted).await?);
-    }
-    Ok((StatusCode::CREATED, Json(AcceptedBatch { tasks: views })).into_response())
+    let tasks = answers(&app, &tasks, &accepted).await?;
+    Ok((StatusCode::CREATED, Json(AcceptedBatch { tasks })).into_response())
 }
 
 async fn one_task(app: &App, request: Request) -> Result<NewTask, Problem> {
@@ -156,13 +158,35 @@ fn due(when: Option<When>, accepted: queue::Accepted) -> Option<sentinel_queue::
 }
 
 async fn view(app: &App, task: &NewTask, accepted: queue::Accepted) -> Result<Accepted, Problem> {
-    let queue::Accepted { id, deduplicated, .. } = accepted;
-    let known = if deduplicated { None } else { state_of(task, accepted) };
-    let status = match known {
-        Some(state) => state.status(),
-        None => find(app, id).await?.state.status(),
+    let answers = answers(app, std::slice::from_ref(task), &[accepted]).await?;
+    Ok(answers.into_iter().next().expect("each task is answered"))
+}
+
+/// What a submit is answered. Where tasks are that were there before, or that wait for others, is
+/// looked up for all of them at once.
+async fn answers(
+    app: &App,
+    tasks: &[NewTask],
+    accepted: &[queue::Accepted],
+) -> Result<Vec<Accepted>, Problem> {
+    let sure = |task: &NewTask, accepted: &queue::Accepted| {
+        let known = if accepted.deduplicated { None } else { state_of(task, *accepted) };
+        accepted.removed.or(known.map(|state| state.status()))
     };
-    Ok(Accepted { task_id: id.to_string(), status, deduplicated })
+    let statuses: Vec<_> = tasks.iter().zip(accepted).map(|(task, accepted)| sure(task, accepted)).collect();
+    let unsure = accepted.iter().zip(&statuses).filter(|(_, status)| status.is_none());
+    let unsure: Vec<TaskId> = unsure.map(|(accepted, _)| accepted.id).collect();
+    let mut found = HashMap::new();
+    for ids in unsure.chunks(MAX_CALL) {
+        let briefs = app.queue.briefs(ids).await?;
+        found.extend(briefs.into_iter().map(|task| (task.definition.id, task.state.status())));
+    }
+    let answers = accepted.iter().zip(statuses).map(|(accepted, status)| {
+        let queue::Accepted { id, deduplicated, .. } = *accepted;
+        let status = status.or_else(|| found.get(&id).copied()).ok_or_else(|| unknown(&id.to_string()))?;
+        Ok(Accepted { task_id: id.to_string(), status, deduplicated })
+    });
+    answers.collect()
 }
 
 /// How many tasks are held in each state.

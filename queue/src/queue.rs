@@ -85,6 +85,8 @@ pub struct Accepted {
     pub at: Millis,
     /// Whether the task was there before, by its idempotency key.
     pub deduplicated: bool,
+    /// If it is not kept any more: the state in which it was removed.
+    pub removed: Option<Status>,
 }
 
 /// Why tasks were not accepted, none of them.
@@ -476,13 +478,18 @@ fn accepted(reply: Vec<Reply>, tasks: &[NewTask]) -> Result<Submitted, SubmitErr
     let mut next = || reply.next().ok_or_else(|| StoreError::Broken("a reply is cut short".into()));
     let word = next()?.into_text()?;
     if word == "ok" {
-        let accepted = groups(reply.collect(), |[id, at]| {
-            Ok((stored(id.into_text()?.parse::<TaskId>())?, Millis(at.into_u64()?)))
+        let accepted = groups(reply.collect(), |[id, at, removed]| {
+            let removed = removed.into_text()?;
+            let removed = (!removed.is_empty()).then(|| stored(removed.parse())).transpose()?;
+            Ok((stored(id.into_text()?.parse::<TaskId>())?, Millis(at.into_u64()?), removed))
         })?;
-        let tasks = tasks.iter().zip(accepted);
-        return Ok(Submitted::Ok(
-            tasks.map(|(task, (id, at))| Accepted { id, at, deduplicated: id != task.id }).collect(),
-        ));
+        let accepted = tasks.iter().zip(accepted).map(|(task, (id, at, removed))| Accepted {
+            id,
+            at,
+            deduplicated: id != task.id,
+            removed,
+        });
+        return Ok(Submitted::Ok(accepted.collect()));
     }
     let index = usize::try_from(next()?.into_u64()?).unwrap_or(usize::MAX);
     if word == "conflict" {

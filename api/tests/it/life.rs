@@ -106,6 +106,22 @@ async fn case_9_an_idempotency_key_makes_one_task() {
 }
 
 #[tokio::test]
+async fn a_key_whose_task_is_not_kept_any_more_is_answered_with_its_id_and_last_status() {
+    let client = Client::new();
+    let body = r#"{"payload":{"job":"a"},"idempotency_key":"order-7"}"#;
+    let id = client.post("/submit-task", body).await.json()["task_id"].clone();
+    let purge = client.post("/v1/queues/default/purge", "").await;
+    assert_eq!(operate(&client, &purge.json()).await["done"], 1);
+    let expected = json!({"task_id": id, "status": "CANCELLED", "deduplicated": true});
+    for path in ["/submit-task", "/v1/tasks"] {
+        let answer = client.post(path, body).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, expected.clone()), "{path}");
+    }
+    let batch = client.post("/v1/tasks/batch", format!(r#"{{"tasks":[{body}]}}"#)).await;
+    assert_eq!((batch.status.as_u16(), &batch.json()["tasks"][0]), (201, &expected));
+}
+
+#[tokio::test]
 async fn concurrent_submits_with_one_key_make_one_task() {
     let client = Client::new();
     let body = r#"{"payload":{"job":"a"},"idempotency_key":"k"}"#;

@@ -7,12 +7,14 @@
 -- Reply  per task: ok, wrong (it has ended) or unknown; the status that it has
 --
 -- Invariant: the attempt of a cancelled task commits nothing.
--- use: clock record task ready limits finish place steer
+-- use: clock record task ready limits ends finish place steer request
 
-local reply = {}
-for at = 3, #ARGV do
-  local word, status = cancel(ARGV[at], ARGV[2])
-  reply[#reply + 1] = word or 'unknown'
-  reply[#reply + 1] = status or ''
-end
-return reply
+return once(ARGV[2], function()
+  local reply = {}
+  for at = 3, #ARGV do
+    local word, status = cancel(ARGV[at], ARGV[2])
+    reply[#reply + 1] = word or 'unknown'
+    reply[#reply + 1] = status or ''
+  end
+  return reply
+end)

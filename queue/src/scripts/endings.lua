@@ -2,19 +2,21 @@
 -- Tasks that have ended, whatever their final state, in the order of their ends.
 --
 -- KEYS   the partition's prefix
--- ARGV   clock, namespace, time and id of the last one known ('' and '': from now on), how many
--- Reply  where to go on if there are none, per task: when it ended, id, definition's header,
+-- ARGV   clock, namespace, place and id of the last one known ('' and '': from now on), how many
+-- Reply  where to go on if there are none, per task: its place, id, definition's header,
 --        state, finished record's beginning
 --
--- What ended in this very millisecond is left for later, since more may end in it.
--- use: clock record task page
+-- What has the place that the next end may have is left for later, since more may end there.
+-- use: clock record task page ends
 
 local P, ns, at, id, limit = KEYS[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local ENOUGH = 4096
 
--- A clock that stepped back must not make the listener wait until it is here again.
-if at == '' or tonumber(at) > now then
-  at, id = digits(now), ''
+local last, clock = last_end()
+local complete = next_end(last, clock)
+-- Nobody was given a place that is still to come, unless by another store.
+if at == '' or tonumber(at) > complete then
+  at, id = last and digits(clock == now and last or last + 1) or '0', ''
 end
 local found = {}
 for _, status in ipairs({ 'COMPLETED', 'FAILED', 'CANCELLED' }) do
@@ -23,7 +25,7 @@ for _, status in ipairs({ 'COMPLETED', 'FAILED', 'CANCELLED' }) do
   local flat = page(set, false, at, id == '' and '0' or id, limit)
   for i = 1, #flat, 2 do
     local ended = tonumber(flat[i + 1])
-    if ended < now then
+    if ended < complete then
       found[#found + 1] = { ended = ended, id = flat[i] }
     end
   end

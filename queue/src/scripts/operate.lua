@@ -6,7 +6,7 @@
 -- Reply  1 while there is more to do
 --
 -- Invariant: what was done to a task and how far the operation has come are one step.
--- use: clock record task ready limits finish place steer page erase
+-- use: clock record task ready limits ends finish place steer page erase
 
 local P = KEYS[1]
 local SLICE = 200
@@ -31,7 +31,9 @@ local function purge(task)
   end
   local was = withdraw(task, def)
   if was then
-    erase(task, def, s.ended)
+    erase(task, def, 'CANCELLED', s.ended)
+    -- Its submit may still be sent again.
+    redis.call('ZADD', P .. 'purged', digits(now), task)
   end
   return was and 'ok' or 'wrong'
 end

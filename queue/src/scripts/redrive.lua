@@ -7,12 +7,14 @@
 --
 -- Invariant: in the same step the task leaves its final state and is ready, and its history
 -- tells of both.
--- use: clock record task ready limits finish place steer
+-- use: clock record task ready limits ends finish place steer request
 
-local reply = {}
-for at = 3, #ARGV do
-  local word, status = redrive(ARGV[at], ARGV[2])
-  reply[#reply + 1] = word or 'unknown'
-  reply[#reply + 1] = status or ''
-end
-return reply
+return once(ARGV[2], function()
+  local reply = {}
+  for at = 3, #ARGV do
+    local word, status = redrive(ARGV[at], ARGV[2])
+    reply[#reply + 1] = word or 'unknown'
+    reply[#reply + 1] = status or ''
+  end
+  return reply
+end)

@@ -5,11 +5,13 @@
 -- ARGV   clock, namespace, per status: status, how long in milliseconds, how many
 -- Reply  how many were removed, 1 if there are more
 --
--- Invariant: a task goes with everything it owns, or stays; one whose children wait stays.
+-- Invariant: a task goes with everything it owns, or stays; one whose children wait stays, and so
+-- does one that ended just now: its submit may still be sent again.
 -- use: clock record task erase
 
 local P, ns = KEYS[1], ARGV[2]
 local SLICE = 200
+local FLOOR = 120 * 1000
 local removed, more = 0, 0
 for at = 3, #ARGV, 3 do
   local set = P .. 'fin:' .. ns .. ':' .. ARGV[at]
@@ -18,7 +20,7 @@ for at = 3, #ARGV, 3 do
   local ids = left > 0
     and redis.call('ZRANGEBYSCORE', set, '-inf', digits(now - tonumber(ARGV[at + 1])), 'LIMIT', 0, left) or {}
   if too_many > #ids then
-    ids = redis.call('ZRANGE', set, 0, too_many - 1)
+    ids = redis.call('ZRANGEBYSCORE', set, '-inf', digits(now - FLOOR), 'LIMIT', 0, too_many)
   end
   if #ids == left then
     more = 1
@@ -30,7 +32,7 @@ for at = 3, #ARGV, 3 do
       redis.call('ZREM', set, id)
       -- One without a definition must not keep the others from going.
       if def and x ~= '' then
-        erase(id, def, tonumber(fields_of(x, 4)[4]))
+        erase(id, def, ARGV[at], tonumber(fields_of(x, 4)[4]))
         removed = removed + 1
       end
     end

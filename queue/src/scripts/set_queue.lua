@@ -7,8 +7,9 @@
 -- Reply  1, or 0 if the weight would change while tasks are ready: scores of two weights do not
 --        compare
 --
--- Invariant: `f:` holds just the tasks in flight of a queue whose concurrency is limited.
--- use: clock record task ready limits
+-- Invariants: `f:` holds just the tasks in flight of a queue whose concurrency is limited; parked
+-- tasks whose key has room are freed by this call and the sweeps after it.
+-- use: clock record task ready limits page loosen
 
 local P, name = KEYS[1], ARGV[2]
 local settings = settings_of(name)
@@ -39,9 +40,8 @@ if redis.call('HSET', P .. 'q', name, queue_settings(settings)) == 1 then
   redis.call('ZADD', P .. 'wake', 0, '1')
 end
 if more_per_key then
-  for _, member in ipairs(redis.call('ZRANGE', P .. 'parked:' .. name, 0, 999)) do
-    unpark(name, definition(id_of(member)).key)
-  end
+  redis.call('HSET', P .. 'loose', name, ' ')
+  loosen(name)
 end
 mark(name)
 return 1

@@ -13,8 +13,9 @@
 --        its queue), the queues that were asked when tasks are still wanted
 --
 -- Invariants: only the holder of a lease settles its task, once; its effects are committed with its
--- completion or not at all; a claimed task is in `l` and `run` and nowhere else; the same number gets the same tasks again for as long as they are its own.
--- use: clock record task ready limits finish accept effects
+-- completion or not at all; a claimed task is in `l` and `run` and nowhere else; the same number
+-- gets the same tasks again for as long as they are its own.
+-- use: clock record task ready limits ends finish accept effects
 
 local P = KEYS[1]
 local instance, number, settlements = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -151,7 +152,7 @@ local function conclude(task, ns, action, kind, tail)
     ends[set] = {}
     order[#order + 1] = set
   end
-  table.insert(ends[set], digits(now))
+  table.insert(ends[set], digits(end_place()))
   table.insert(ends[set], task.id)
   ended[#ended + 1] = task.id
 end
@@ -377,5 +378,9 @@ end
 if #claimed > 0 or settlements > 0 then
   local kept = ARGV[3] .. ' ' .. digits(now) .. ' ' .. table.concat(verdicts) .. ' ' .. table.concat(claimed, ',')
   redis.call('SET', P .. 'c:' .. instance, kept)
+  if not last then
+    -- Looked at again when it may have grown old.
+    redis.call('ZADD', P .. 'calls', digits(now), instance)
+  end
 end
 return answer('ok', table.concat(verdicts), tasks, wanted > 0 and names or {})

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Does what time asks for: ends expired leases (reap), makes due tasks ready (promote), ends
--- tasks that did not start in time, tells children of their parents' end, forgets what nobody
--- needs. Any process calls it; each call takes the next slice.
+-- tasks that did not start in time, tells children of their parents' end, frees tasks of whose key
+-- more may run than before, forgets what nobody needs. Any process calls it; each call takes the next slice.
 --
 -- KEYS   the partition's prefix
 -- ARGV   clock
@@ -11,7 +11,7 @@
 --
 -- Invariants: a task whose lease ended is ready again, or FAILED once it has lost as many leases
 -- as it may; a lease lies no further in the future than a clock that stepped back explains.
--- use: clock record task ready limits finish beat
+-- use: clock record task ready limits ends finish page loosen beat
 
 local P = KEYS[1]
 local SLICE = 100
@@ -20,6 +20,7 @@ local MOST_LOST = 10
 local FORGET_WORKER = 3600 * 1000
 local FORGET_JOB = 24 * 3600 * 1000
 local FORGET_WAITER = 600 * 1000
+local FORGET_REQUEST = 600 * 1000
 local FORGET_OPERATION = 24 * 3600 * 1000
 local lease = lease_length()
 local may_reap = beat(lease)
@@ -78,27 +79,42 @@ end
 local promoted = promote(SLICE)
 local late = expire(SLICE)
 local told = unblock(SLICE)
+local loose = redis.call('HKEYS', P .. 'loose')
+table.sort(loose)
+if loose[1] then
+  loosen(loose[1])
+end
 
 local function forget(set, before, each)
   local members = redis.call('ZRANGEBYSCORE', P .. set, '-inf', digits(before), 'LIMIT', 0, SLICE)
+  if #members > 0 then
+    redis.call('ZREM', P .. set, unpack(members))
+  end
   for _, member in ipairs(members) do
-    redis.call('ZREM', P .. set, member)
     each(member)
   end
   return #members
 end
 forget('w', now - FORGET_WORKER, function(instance)
-  -- Who was silent and calls again may have claimed before it has renewed.
-  local last = redis.call('GET', P .. 'c:' .. instance)
-  local at = last and tonumber(string.match(last, '^%d+ (%d+)'))
-  if at and at > now - FORGET_WORKER then
-    redis.call('ZADD', P .. 'w', digits(at), instance)
+  redis.call('DEL', P .. 'w:' .. instance)
+end)
+-- A worker's last call is kept for an hour after it was made, whether its worker lives or not: a
+-- copy of it must not claim anything under the same token.
+forget('calls', now - FORGET_WORKER, function(instance)
+  local at = string.match(redis.call('GET', P .. 'c:' .. instance) or '', '^%d+ (%d+) ')
+  if at and tonumber(at) > now - FORGET_WORKER then
+    redis.call('ZADD', P .. 'calls', at, instance)
   else
-    redis.call('DEL', P .. 'w:' .. instance, P .. 'c:' .. instance)
+    redis.call('DEL', P .. 'c:' .. instance)
   end
 end)
 forget('j', now - FORGET_JOB, function() end)
 forget('waiters', now - FORGET_WAITER, function() end)
+forget('purged', now - FORGET_REQUEST, function() end)
+forget('released', now - FORGET_REQUEST, function() end)
+forget('asked', now - FORGET_REQUEST, function(request)
+  redis.call('HDEL', P .. 'answers', request)
+end)
 forget('opsdone', now - FORGET_OPERATION, function(operation)
   redis.call('DEL', P .. 'op:' .. operation)
 end)
@@ -109,6 +125,7 @@ end)
 
 local due = next_due()
 local more = #expired == SLICE or promoted == SLICE or late == SLICE or told >= SLICE or outlived == SLICE
+  or (loose[1] and redis.call('EXISTS', P .. 'loose') == 1)
 local ticks = redis.call('ZRANGEBYSCORE', P .. 'ticks', '-inf', digits(now), 'LIMIT', 0, 1)
 return {
   digits(now), due and digits(due) or '', promoted, reaped, more and 1 or 0, #ticks,

@@ -10,7 +10,7 @@ use sentinel_queue::{
     task::When,
 };
 
-use crate::bench::{Bench, START, Worker, done, failure, new_task, on_both_homes};
+use crate::bench::{Bench, START, Worker, done, failure, new_task, on_both_homes, settlement};
 
 /// All tasks of a list, page by page.
 async fn listed(bench: &Bench, filter: &Filter, limit: usize) -> Vec<TaskId> {
@@ -212,5 +212,65 @@ on_both_homes! {
         let audit = bench.queue.audit(&Namespace::default(), |_| {}).await.unwrap();
         assert_eq!((audit.tasks, audit.submitted, audit.held, audit.removed), (20, 20, 20, 0));
         clean(bench).await;
+    }
+
+    async fn of_a_worker_that_never_renewed_nothing_is_left(bench: &Bench) {
+        bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        let held = worker.claim(1).await;
+        assert!(worker.settle(&held[0], done()).await);
+        assert_eq!(bench.scan("c:").await.0.len(), 1);
+        bench.advance(Duration::from_mins(59));
+        bench.queue.sweep().await.unwrap();
+        assert_eq!(bench.scan("c:").await.0.len(), 1, "its last call may still come again");
+        bench.advance(Duration::from_mins(1));
+        bench.queue.sweep().await.unwrap();
+        assert_eq!(bench.scan("c").await.0, Vec::<String>::new());
+    }
+
+    async fn the_order_of_ends_outlasts_a_clock_that_steps_back(bench: &Bench) {
+        let ns = Namespace::default();
+        let mut worker = Worker::of(bench);
+        let mut cursor = bench.queue.endings(&ns, None, 10).await.unwrap().next;
+        bench.advance(Duration::from_secs(10_000));
+        let mut expected = Vec::new();
+        let mut heard = Vec::new();
+        for step in 0..24 {
+            for _ in 0..3 {
+                bench.submit(0).await;
+            }
+            let held = worker.claim(3).await;
+            let verdicts = [done(), Verdict::Fail(failure(ErrorKind::Trap)), done()];
+            let settlements: Vec<_> =
+                held.iter().zip(verdicts).map(|(task, verdict)| settlement(task, verdict)).collect();
+            worker.turn(settlements, 0).await;
+            expected.extend(held.iter().map(|task| task.definition.id));
+            if step % 2 == 0 {
+                bench.advance(Duration::from_millis(1));
+            }
+            loop {
+                let slice = bench.queue.endings(&ns, Some(&cursor), 2).await.unwrap();
+                cursor = slice.next;
+                if slice.endings.is_empty() {
+                    break;
+                }
+                heard.extend(slice.endings.into_iter().map(|ending| ending.task.definition.id));
+            }
+            if step % 2 == 0 {
+                assert_eq!(heard.len(), expected.len(), "they are heard at once, whatever the clock says");
+            }
+            // Two seconds, then two hours.
+            match step {
+                9 => bench.step_back(Duration::from_secs(2)),
+                17 => bench.step_back(Duration::from_hours(2)),
+                _ => {}
+            }
+        }
+        bench.advance(Duration::from_millis(1));
+        let last = bench.queue.endings(&ns, Some(&cursor), 10).await.unwrap();
+        heard.extend(last.endings.into_iter().map(|ending| ending.task.definition.id));
+        heard.sort();
+        expected.sort();
+        assert_eq!(heard, expected, "each once");
     }
 }

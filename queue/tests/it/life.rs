@@ -158,11 +158,15 @@ on_both_homes! {
         let ns = new_task(0).spec.namespace;
         assert_eq!(bench.queue.retain(&ns, &retention).await.unwrap(), (1, false));
         assert!(bench.queue.get(first).await.unwrap().is_none());
-        assert_eq!(bench.accept(&keyed()).await, first, "within the window it stands for the task that was");
+        let double = bench.queue.submit(&[keyed()]).await.unwrap()[0];
+        assert_eq!((double.id, double.deduplicated, double.at), (first, true, Millis(START)));
+        assert_eq!(double.removed, Some(Status::Completed), "within the window it stands for the task that was");
         bench.advance(Duration::from_hours(22));
+        let second = bench.queue.submit(&[keyed()]).await.unwrap()[0];
+        assert_eq!((second.deduplicated, second.removed), (false, None), "though nobody has swept");
+        let second = second.id;
         bench.queue.sweep().await.unwrap();
-        let second = bench.accept(&keyed()).await;
-        assert_ne!(second, first);
+        assert_eq!(bench.accept(&keyed()).await, second, "and no sweep takes it away");
         bench.advance(Duration::from_hours(48));
         bench.queue.sweep().await.unwrap();
         assert_eq!(bench.accept(&keyed()).await, second, "a task that is there keeps its key");
@@ -414,5 +418,67 @@ on_both_homes! {
             assert_eq!(bench.status(id).await, Status::Queued);
             assert!(due.0 > START);
         }
+    }
+
+    async fn a_release_that_comes_again_is_answered_the_same_whatever_came_in_between(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let first = Worker::of(bench).claim(1).await.remove(0);
+        let release = async || bench.queue.release(&[(id, first.token.clone())]).await.unwrap();
+        assert_eq!(release().await, [true]);
+        let mut other = Worker::of(bench);
+        let second = other.claim(1).await.remove(0);
+        assert_eq!(release().await, [true]);
+        assert_eq!(bench.status(id).await, Status::InProgress, "and nothing is taken from the next one");
+        assert!(other.settle(&second, Verdict::Retry(failure(ErrorKind::Trap), Duration::ZERO)).await);
+        bench.advance(Duration::from_secs(50));
+        assert_eq!(release().await, [true]);
+        assert_eq!(bench.queue.release(&[(id, second.token.clone())]).await.unwrap(), [false]);
+        complete(&mut other).await;
+        assert_eq!(release().await, [true]);
+        assert_eq!(bench.status(id).await, Status::Completed);
+    }
+
+    async fn a_child_that_was_cancelled_with_its_parent_runs_when_it_is_redriven(bench: &Bench) {
+        let parent = bench.submit(0).await;
+        let child = bench.accept(&after(&[parent])).await;
+        let mut worker = Worker::of(bench);
+        fail(bench, &mut worker).await;
+        while bench.queue.sweep().await.unwrap().more {}
+        assert_eq!(bench.status(child).await, Status::Cancelled);
+        assert_eq!(bench.queue.redrive(child).await.unwrap(), Steered::Done);
+        assert_eq!(bench.status(parent).await, Status::Failed);
+        assert_eq!(complete(&mut worker).await, child, "whoever asks for it does not wait for its parents");
+    }
+
+    async fn a_history_keeps_its_beginning_and_its_newest_part(bench: &Bench) {
+        let id = bench.submit(0).await;
+        let mut worker = Worker::of(bench);
+        for _ in 0..130 {
+            fail(bench, &mut worker).await;
+            bench.advance(Duration::from_millis(1));
+            assert_eq!(bench.queue.redrive(id).await.unwrap(), Steered::Done);
+            bench.advance(Duration::from_millis(1));
+        }
+        let parts = async || {
+            let (mut attempts, mut others) = (Vec::new(), Vec::new());
+            for event in bench.get(id).await.history {
+                match event {
+                    Event::Attempt { ended, .. } => attempts.push(ended.attempt),
+                    other => others.push(other.at().0 - START),
+                }
+            }
+            (attempts, others)
+        };
+        let (attempts, redrives) = parts().await;
+        assert_eq!(attempts, [1].into_iter().chain(32..=130).collect::<Vec<_>>());
+        assert_eq!(redrives, [1].into_iter().chain((31..130).map(|cycle| cycle * 2 + 1)).collect::<Vec<_>>());
+        for _ in 0..70 {
+            assert_eq!(bench.queue.cancel(id).await.unwrap(), Steered::Done);
+            assert_eq!(bench.queue.redrive(id).await.unwrap(), Steered::Done);
+            bench.advance(Duration::from_millis(1));
+        }
+        let (attempts, others) = parts().await;
+        assert_eq!((attempts.len(), others.len()), (100, 100));
+        assert_eq!((others[0], others[99]), (1, 260 + 69));
     }
 }

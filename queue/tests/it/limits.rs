@@ -187,4 +187,34 @@ on_both_homes! {
         }
         assert!(count(&one_by_one, "a") >= 20 && count(&one_by_one, "b") >= 10, "both go on");
     }
+
+    async fn when_more_of_each_key_may_run_all_that_wait_are_freed_in_slices(bench: &Bench) {
+        let parked = async || {
+            let spec = new_task(0).spec;
+            bench.queue.queue(&spec.namespace, &spec.queue).await.unwrap().unwrap().parked
+        };
+        // Many tasks of one key come first, then one or two of many keys.
+        let mut tasks: Vec<_> = (0..700).map(|_| keyed("one", 0)).collect();
+        tasks.extend((0..1600).map(|number| keyed(&(number % 800).to_string(), 0)));
+        for tasks in tasks.chunks(1000) {
+            bench.queue.submit(tasks).await.unwrap();
+        }
+        let mut worker = Worker::of(bench);
+        let mut running = 0;
+        for _ in 0..10 {
+            running += worker.claim(500).await.len();
+        }
+        assert_eq!((running, parked().await), (801, 699 + 800));
+        set(bench, QueueSettings { per_key: 500, ..QueueSettings::default() }).await;
+        assert!(parked().await > 0, "one call does not do all of it");
+        let mut sweeps = 0;
+        while bench.queue.sweep().await.unwrap().more {
+            sweeps += 1;
+            assert!(sweeps < 50);
+        }
+        for _ in 0..10 {
+            running += worker.claim(500).await.len();
+        }
+        assert_eq!((running, parked().await), (500 + 1600, 200), "all but those of the one key that are too many");
+    }
 }

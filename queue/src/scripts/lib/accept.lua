@@ -21,9 +21,34 @@ local function parse_options(options)
   return { expires = f[1], key = f[2], idempotency = f[3], print = f[4], parents = parents }
 end
 
-local function accepted_at(id)
+-- What a task that was accepted before is answered: itself, when that was, and '', or the status
+-- in which it was removed; of one that was purged (`purged`) it is known when that was.
+local function known_task(id)
   local record = redis.call('GETRANGE', KEYS[1] .. 'd:' .. id, 0, HEADER - 1)
-  return record ~= '' and fields_of(record, 3)[3]
+  if record ~= '' then
+    return { id, fields_of(record, 3)[3], '' }
+  end
+  local purged = redis.call('ZSCORE', KEYS[1] .. 'purged', id)
+  return purged and { id, digits(tonumber(purged)), 'CANCELLED' }
+end
+
+-- The task that an idempotency key stands for, as above, and the print of what was submitted with
+-- it; nothing if the key is free.
+local function holder_of(key)
+  local record = redis.call('GET', KEYS[1] .. 'i:' .. key)
+  if not record then
+    return nil
+  end
+  local id, print, created, status = string.match(record, '^(%S+) (%S+) ?(%S*) ?(%S*)$')
+  if status == '' then
+    return known_task(id), print
+  end
+  -- The end of the window of a task that was removed need not have been seen by a sweep.
+  local open = now < tonumber(redis.call('ZSCORE', KEYS[1] .. 'iexp', key) or 0)
+  if open then
+    return { id, created, status }, print
+  end
+  return nil
 end
 
 -- Accepts the tasks in a list of arguments from `first` on, each: id, namespace:queue, priority, when it is due
@@ -31,7 +56,8 @@ end
 -- definition from the namespace on), body (the submitted task, opaque), options.
 --
 -- Answers { 'ok', per task: the id of the task that stands for it (another one if that has its
--- idempotency key), when that was accepted }, or, nothing having been written, { 'conflict', which task }, { 'no_parent', which task, parent } or
+-- idempotency key), when that was accepted, the status in which it was removed or '' }, or, nothing
+-- having been written, { 'conflict', which task }, { 'no_parent', which task, parent } or
 -- { 'moved', which task, parent, the task that has the parent's idempotency key }.
 local function accept(args, first)
   local P = KEYS[1]
@@ -40,37 +66,37 @@ local function accept(args, first)
   -- A clock that steps back must not let a later task overtake an earlier one.
   local base = math.max(now, tonumber(arrival[2] or 0))
 
-  local keys = {}
+  local keys = { P .. 'purged' }
   for at = first, #args, STEP do
     keys[#keys + 1] = P .. 'd:' .. args[at]
   end
   local some_known = redis.call('EXISTS', unpack(keys)) > 0
   local reply, fresh = { 'ok' }, {}
-  -- Ids of this call -> the task that stands for them; idempotency keys of this call -> their task.
-  local stands_for, taken = {}, {}
+  -- Ids of this call -> how they were answered; idempotency keys of this call -> by which task, with
+  -- what, they were taken.
+  local answered, taken = {}, {}
   for at = first, #args, STEP do
     local id, index = args[at], (at - first) / STEP
     local ns = string.match(args[at + 1], '^[^:]+')
     local options = parse_options(args[at + 6])
-    local accepted = (stands_for[id] and digits(base)) or (some_known and accepted_at(id))
-    local same = id
-    if not accepted and options and options.idempotency ~= '' then
+    local answer = answered[id] or (some_known and known_task(id))
+    if not answer and options and options.idempotency ~= '' then
       local key = ns .. ':' .. options.idempotency
-      local holder = taken[key] or redis.call('GET', P .. 'i:' .. key)
-      if holder then
-        local print
-        same, print = string.match(holder, '^(%S+) (%S+)$')
-        if print ~= options.print then
-          return { 'conflict', index }
-        end
-        accepted = accepted_at(same) or digits(base)
+      local print
+      if taken[key] then
+        answer, print = answered[taken[key].id], taken[key].print
       else
-        taken[key] = id .. ' ' .. options.print
+        answer, print = holder_of(key)
+      end
+      if not answer then
+        taken[key] = { id = id, print = options.print }
+      elseif print ~= options.print then
+        return { 'conflict', index }
       end
     end
-    if not accepted then
+    if not answer then
       for _, parent in ipairs(options and options.parents or {}) do
-        local stand_in = stands_for[parent]
+        local stand_in = answered[parent] and answered[parent][1]
         if stand_in and stand_in ~= parent then
           return { 'moved', index, parent, stand_in }
         end
@@ -80,10 +106,12 @@ local function accept(args, first)
         end
       end
       fresh[#fresh + 1] = { at = at, ns = ns, options = options }
+      answer = { id, digits(base), '' }
     end
-    stands_for[id] = same
-    reply[#reply + 1] = same
-    reply[#reply + 1] = accepted or digits(base)
+    answered[id] = answer
+    for _, part in ipairs(answer) do
+      reply[#reply + 1] = part
+    end
   end
   if #fresh == 0 then
     return reply
@@ -112,7 +140,7 @@ local function accept(args, first)
     local waits = due and due > now
     if waits then
       local s = state(id)
-      s.due, s.base = digits(due), digits(due)
+      s.due, s.base = digits(due), digits(math.max(due, base))
       write_state(id, s)
     end
     if options and #options.parents > 0 then
@@ -140,8 +168,10 @@ local function accept(args, first)
       redis.call('ZADD', P .. 'exp', options.expires, id)
     end
     if options and options.idempotency ~= '' then
-      records[#records + 1] = P .. 'i:' .. task.ns .. ':' .. options.idempotency
+      local key = task.ns .. ':' .. options.idempotency
+      records[#records + 1] = P .. 'i:' .. key
       records[#records + 1] = id .. ' ' .. options.print
+      redis.call('ZREM', P .. 'iexp', key)
     end
     submitted[task.ns] = (submitted[task.ns] or 0) + 1
   end

@@ -1,13 +1,15 @@
 -- Removes a task with everything it owns; only its idempotency key lives on to the end of its
--- window. It must be in no set any more.
+-- window, and says then when the task was accepted and in which status it ended (`i:`: the task,
+-- the print of what was submitted; these two). It must be in no set any more.
 local IDEMPOTENCY_WINDOW = 24 * 3600 * 1000
 
-local function erase(id, def, attempts)
+local function erase(id, def, status, attempts)
   local keys = {}
   for i, kind in ipairs({ 'd:', 's:', 'x:', 'h:', 'p:', 'ck:' }) do
     keys[i] = KEYS[1] .. kind .. id
   end
-  for attempt = math.max(1, attempts - REMEMBERED), attempts do
+  keys[#keys + 1] = KEYS[1] .. 'log:' .. id .. ':1'
+  for attempt = math.max(2, attempts - REMEMBERED), attempts do
     keys[#keys + 1] = KEYS[1] .. 'log:' .. id .. ':' .. digits(attempt)
   end
   redis.call('DEL', unpack(keys))
@@ -20,6 +22,8 @@ local function erase(id, def, attempts)
     if ends <= now then
       redis.call('DEL', KEYS[1] .. 'i:' .. key)
     else
+      local holder = redis.call('GET', KEYS[1] .. 'i:' .. key)
+      redis.call('SET', KEYS[1] .. 'i:' .. key, holder .. ' ' .. digits(def.created) .. ' ' .. status)
       redis.call('ZADD', KEYS[1] .. 'iexp', digits(ends), key)
     end
   end

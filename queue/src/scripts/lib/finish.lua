@@ -36,7 +36,7 @@ end
 -- Ends one task that no settlement ends. `token` says by what.
 local function finish(id, def, status, kind, token, attempt, started, tail)
   redis.call('SET', KEYS[1] .. 'x:' .. id, finished(token, status, kind, attempt, started, tail))
-  redis.call('ZADD', KEYS[1] .. 'fin:' .. def.ns .. ':' .. status, digits(now), id)
+  redis.call('ZADD', KEYS[1] .. 'fin:' .. def.ns .. ':' .. status, digits(end_place()), id)
   redis.call('HINCRBY', KEYS[1] .. 'stats', def.ns .. ':' .. status, 1)
   announce({ id })
 end

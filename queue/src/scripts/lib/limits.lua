@@ -8,12 +8,13 @@
 --
 -- Invariant: a task is parked only while another of its key is in flight.
 
--- Takes the best of the parked tasks of a key back into its queue, as many as may run now.
+-- Takes the best of the parked tasks of a key back into its queue, as many as may run now, a
+-- hundred at most; answers how many.
 local function unpark(name, key)
   local waiting = KEYS[1] .. 'pk:' .. name .. ':' .. key
   local room = settings_of(name).per_key - redis.call('ZCARD', KEYS[1] .. 'k:' .. name .. ':' .. key)
   if room <= 0 then
-    return
+    return 0
   end
   local members = redis.call('ZPOPMIN', waiting, math.min(room, 100))
   for i = 1, #members, 2 do
@@ -23,6 +24,7 @@ local function unpark(name, key)
   if #members > 0 then
     mark(name)
   end
+  return #members / 2
 end
 
 -- A task of a queue, and perhaps of a key, is no longer in flight.

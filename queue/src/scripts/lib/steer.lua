@@ -17,10 +17,9 @@ local function cancel(id, request)
   if not def then
     return nil
   end
-  local status, by = ending(id)
+  local status = ending(id)
   if status then
-    local is_again = string.sub(by, 1, #request + 8) == 'cancel ' .. request .. ' '
-    return is_again and 'ok' or 'wrong', status
+    return 'wrong', status
   end
   local s = state(id)
   local run = redis.call('HGET', KEYS[1] .. 'run', id)
@@ -49,11 +48,8 @@ local function redrive(id, request)
     return nil
   end
   local s = state(id)
-  local by = 'redrive ' .. request
   local status, token, attempt = ending(id)
-  if s.by == by then
-    return 'ok', 'QUEUED'
-  elseif not status then
+  if not status then
     return 'wrong', place_of(id, def) or 'LOST'
   elseif status == 'COMPLETED' then
     return 'wrong', status
@@ -62,19 +58,20 @@ local function redrive(id, request)
   local f, tail = fields_of(x, 6)
   if redis.call('HEXISTS', KEYS[1] .. 'h:' .. id, f[4]) == 1 then
     -- What ended its last attempt is there already.
-    remember(id, 'end ' .. f[6], status, token, f[3], '0', f[6], '')
+    remember(id, 'end ' .. f[6] .. ' ' .. request, status, token, f[3], '0', f[6], '')
   elseif tonumber(f[5]) > 0 then
     remember_attempt(id, attempt, status, token, f[3], f[5], f[6], string.sub(x, tail))
   else
-    remember(id, 'end ' .. f[6], status, token, f[3], f[5], f[6], string.sub(x, tail))
+    remember(id, 'end ' .. f[6] .. ' ' .. request, status, token, f[3], f[5], f[6], string.sub(x, tail))
   end
-  remember(id, 'redrive ' .. digits(now), 'REDRIVEN', request, '', digits(now), digits(now), '')
+  remember(id, 'redrive ' .. digits(now) .. ' ' .. request, 'REDRIVEN', request, '', digits(now), digits(now), '')
+  trim_history(id)
   redis.call('DEL', KEYS[1] .. 'x:' .. id)
   redis.call('ZREM', KEYS[1] .. 'fin:' .. def.ns .. ':' .. status, id)
   redis.call('ZREM', KEYS[1] .. 'ended', id)
   redis.call('HINCRBY', KEYS[1] .. 'stats', def.ns .. ':redriven', 1)
   s.ended, s.failures, s.lost, s.spared, s.misses, s.missing_since, s.conflicts = attempt, 0, 0, 0, 0, '', 0
-  s.due, s.base, s.by, s.kind, s.expires = '', digits(now), by, f[3], '0'
+  s.due, s.base, s.by, s.kind, s.expires = '', digits(now), 'redrive ' .. request, f[3], '0'
   write_state(id, s)
   make_ready(id, def, s)
   return 'ok', 'QUEUED'

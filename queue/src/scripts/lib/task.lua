@@ -37,7 +37,7 @@ end
 -- misses    how often no worker had its job, missing_since the first of these times
 -- expires   '' for the definition's own, 0 for never
 -- conflicts attempts that had read what another changed
--- by        the last call that changed it
+-- by        the last call that changed what is here
 -- kind      the last error's
 local STATE = {
   'ended', 'failures', 'lost', 'due', 'priority', 'base', 'by', 'kind', 'spared', 'misses',
@@ -87,8 +87,9 @@ local function instance_of(token)
   return string.match(token, '^(.*)%-%d+$')
 end
 
--- What came before a task's last attempt (`h:`), as much as is kept: per attempt, by its number,
--- how and when it ended.
+-- What came before a task's last attempt (`h:`): how and when each attempt ended, by its number,
+-- and other ends and redrives, by time and request. Of either the first is kept and the newest, so
+-- many in all.
 local REMEMBERED = 100
 
 local function remember(id, field, what, token, kind, started, at, tail)
@@ -99,8 +100,25 @@ end
 local function remember_attempt(id, attempt, what, token, kind, started, at, tail)
   remember(id, digits(attempt), what, token, kind, started, at, tail)
   if attempt > REMEMBERED then
-    local oldest = digits(attempt - REMEMBERED)
-    redis.call('HDEL', KEYS[1] .. 'h:' .. id, oldest)
-    redis.call('DEL', KEYS[1] .. 'log:' .. id .. ':' .. oldest)
+    local second = digits(attempt - REMEMBERED + 1)
+    redis.call('HDEL', KEYS[1] .. 'h:' .. id, second)
+    redis.call('DEL', KEYS[1] .. 'log:' .. id .. ':' .. second)
+  end
+end
+
+-- Forgets ends and redrives that are too many.
+local function trim_history(id)
+  local kept = {}
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1] .. 'h:' .. id)) do
+    local order = string.match(field, '^%a+ (.*)$')
+    if order then
+      kept[#kept + 1] = { order = order, field = field }
+    end
+  end
+  table.sort(kept, function(one, other)
+    return one.order < other.order or (one.order == other.order and one.field < other.field)
+  end)
+  for i = 2, #kept - REMEMBERED + 1 do
+    redis.call('HDEL', KEYS[1] .. 'h:' .. id, kept[i].field)
   end
 end
