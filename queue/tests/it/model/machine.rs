@@ -177,8 +177,17 @@ pub(crate) struct Reserved {
     pub(crate) task: TaskId,
     queue: QueueName,
     payload: Bytes,
-    /// Once its task has been removed: when it is free, when the task was accepted, how it ended.
-    removed: Option<(u64, u64, Status)>,
+    /// Once its task has been removed.
+    removed: Option<Removed>,
+}
+
+/// What is left of a task that was removed.
+#[derive(Clone, Copy, Debug)]
+struct Removed {
+    created: u64,
+    status: Status,
+    /// When its key is free.
+    until: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -308,7 +317,9 @@ impl Model {
                         return Err(Refusal::Conflict(index));
                     }
                     accepted.push(match (held.and_then(|held| held.removed), self.tasks.get(&id)) {
-                        (Some((_, at, status)), _) => Standing { id, at: Some(at), removed: Some(status) },
+                        (Some(removed), _) => {
+                            Standing { id, at: Some(removed.created), removed: Some(removed.status) }
+                        }
                         (None, Some(task)) => there(id, task.created),
                         (None, None) => there(id, created),
                     });
@@ -774,7 +785,8 @@ impl Model {
             // The key lives on to the end of its window.
             let status = if let Place::Ended(end) = &task.place { end.status } else { Status::Cancelled };
             if let Some(reserved) = self.keys.get_mut(&key) {
-                reserved.removed = Some((task.created + DAY, task.created, status));
+                let (created, until) = (task.created, task.created + DAY);
+                reserved.removed = Some(Removed { created, status, until });
             }
             if !self.keys[&key].is_taken(self.now) {
                 self.keys.remove(&key);
@@ -1046,7 +1058,7 @@ impl Model {
 
 impl Reserved {
     fn is_taken(&self, now: u64) -> bool {
-        self.removed.is_none_or(|(until, ..)| until > now)
+        self.removed.is_none_or(|removed| removed.until > now)
     }
 }
 
