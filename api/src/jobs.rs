@@ -1,15 +1,11 @@
 //! Jobs: what the workers advertise.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
-use sentinel_queue::{JobName, Queue, request::nearest, store::StoreError};
+use sentinel_queue::schema::Description;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
@@ -20,61 +16,6 @@ use crate::{
     wire::time,
     workers::{self, JobLimits, Refusal},
 };
-
-/// How old what is known of the advertised jobs may be.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// The jobs that some worker advertised within the last ten minutes, asked at most once a second
-/// however many submits there are.
-pub(crate) struct Advertised {
-    queue: Queue,
-    known: Mutex<Option<Known>>,
-}
-
-/// When the store was asked, and what it said.
-type Known = (Instant, Result<Arc<[JobName]>, StoreError>);
-
-impl Advertised {
-    pub(crate) fn new(queue: Queue) -> Self {
-        Self { queue, known: Mutex::new(None) }
-    }
-
-    /// Refuses a job that nobody advertises. While nobody advertises anything, every job is
-    /// accepted: its worker may come yet.
-    pub(crate) async fn require(&self, job: &JobName) -> Result<(), Problem> {
-        let jobs = self.jobs(FRESH).await?;
-        if jobs.is_empty() || jobs.contains(job) {
-            return Ok(());
-        }
-        // A worker may have brought it in this second.
-        let jobs = self.jobs(Duration::from_millis(50)).await?;
-        if jobs.contains(job) {
-            return Ok(());
-        }
-        let near = nearest(job.as_str(), jobs.iter().map(JobName::as_str));
-        let hint = near.map_or_else(
-            || format!("there are {}", jobs.iter().map(JobName::as_str).collect::<Vec<_>>().join(", ")),
-            |near| format!("did you mean {near:?}?"),
-        );
-        let detail = format!("no worker has had the job {:?} within ten minutes: {hint}", job.as_str());
-        Err(Problem::of(Code::UnknownJob, detail))
-    }
-
-    async fn jobs(&self, fresh: Duration) -> Result<Arc<[JobName]>, Problem> {
-        // Held while the store is asked, so that it is asked once.
-        let mut known = self.known.lock().await;
-        if let Some((at, jobs)) = &*known
-            && at.elapsed() < fresh
-        {
-            return Ok(jobs.clone()?);
-        }
-        let jobs = self.queue.jobs().await;
-        let jobs: Result<Arc<[JobName]>, _> = jobs.map(|jobs| jobs.into_iter().map(|job| job.name).collect());
-        // That the store is away is remembered, too: submits need not find it out one by one.
-        *known = Some((Instant::now(), jobs.clone()));
-        Ok(jobs?)
-    }
-}
 
 /// A job.
 #[derive(Serialize, ToSchema)]
@@ -91,6 +32,32 @@ pub(crate) struct JobView {
     /// What an attempt may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<JobLimits>,
+    /// What the first of the plugins says of itself.
+    #[serde(flatten)]
+    description: Option<DescriptionView>,
+}
+
+/// What a job says of itself.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DescriptionView {
+    /// What it does.
+    summary: String,
+    /// A JSON Schema of the payload without its `job`. A payload that fits none of the plugins is
+    /// refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    payload_schema: Option<Value>,
+    /// A JSON Schema of the result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    result_schema: Option<Value>,
+}
+
+impl From<Description> for DescriptionView {
+    fn from(description: Description) -> Self {
+        let Description { summary, payload_schema, result_schema } = description;
+        Self { summary, payload_schema, result_schema }
+    }
 }
 
 /// A plugin that workers do not run.
@@ -143,10 +110,15 @@ pub(crate) async fn get(
     Segment(job): Segment,
 ) -> Result<Json<JobView>, Problem> {
     let found = all(&app).await?.jobs.into_iter().find(|view| view.name == job);
-    found.map(Json).ok_or_else(|| {
+    let mut view = found.ok_or_else(|| {
         let shown: String = job.chars().take(64).collect();
         Problem::of(Code::UnknownJobName, format!("no worker has had a job {shown:?} within ten minutes"))
-    })
+    })?;
+    if let Some(digest) = view.digests.first() {
+        let description = app.queue.descriptions(&[digest]).await?.pop().flatten();
+        view.description = description.map(Into::into);
+    }
+    Ok(Json(view))
 }
 
 async fn all(app: &App) -> Result<JobList, Problem> {
@@ -183,5 +155,6 @@ fn entry<'a>(jobs: &'a mut BTreeMap<String, JobView>, name: &str) -> &'a mut Job
         workers: 0,
         last_advertised_at: None,
         limits: None,
+        description: None,
     })
 }

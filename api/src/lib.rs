@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advertised;
 mod body;
 mod ends;
 mod events;
@@ -34,7 +35,7 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-use self::{ends::Ends, events::LISTENERS, jobs::Advertised, problem::Problem, watch::Watchers};
+use self::{advertised::Advertised, ends::Ends, events::LISTENERS, problem::Problem, watch::Watchers};
 pub use self::{problem::Code, server::serve};
 
 /// How the API answers.

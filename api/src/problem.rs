@@ -171,9 +171,17 @@ impl Problem {
 
     /// The same, of one task of a batch.
     pub(crate) fn in_batch(mut self, index: usize) -> Self {
+        self = self.within(&format!("/tasks/{index}"));
         for error in &mut self.errors {
-            error.pointer = format!("/tasks/{index}{}", error.pointer);
             error.index = Some(index);
+        }
+        self
+    }
+
+    /// The same, of what stands at this place.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        for error in &mut self.errors {
+            error.pointer = format!("{place}{}", error.pointer);
         }
         self
     }

@@ -89,8 +89,8 @@ pub(crate) async fn set(
     let bytes = body::read(&head.headers, body, body::TASK_BODY).await?;
     let (schedule, paused) = request::schedule(&bytes, &app.namespace, name)?;
     let name = &schedule.name;
-    let known = app.advertised.require(&schedule.task.job).await;
-    known.map_err(|problem| problem.about("/task/payload/job"))?;
+    let known = app.advertised.require(&schedule.task.job, schedule.task.payload.as_str()).await;
+    known.map_err(|problem| problem.within("/task"))?;
     let made = app.queue.put_schedule(&schedule, paused).await?;
     let view = Json(find(&app, name).await?);
     if made {

@@ -102,10 +102,7 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Resu
     let bytes = body::read(&head.headers, body, body::BATCH_BODY).await?;
     let tasks = request::batch(&bytes, &app.namespace)?;
     for (index, task) in tasks.iter().enumerate() {
-        app.advertised
-            .require(&task.spec.job)
-            .await
-            .map_err(|problem| problem.about("/payload/job").in_batch(index))?;
+        require(&app, task).await.map_err(|problem| problem.in_batch(index))?;
     }
     let accepted = app.queue.submit(&tasks).await.map_err(Problem::of_batch)?;
     let tasks = answers(&app, &tasks, &accepted).await?;
@@ -123,8 +120,12 @@ async fn one_task(app: &App, request: Request) -> Result<NewTask, Problem> {
         }
         task.spec.idempotency_key = Some(key);
     }
-    app.advertised.require(&task.spec.job).await?;
+    require(app, &task).await?;
     Ok(task)
+}
+
+async fn require(app: &App, task: &NewTask) -> Result<(), Problem> {
+    app.advertised.require(&task.spec.job, task.spec.payload.as_str()).await
 }
 
 /// The `Idempotency-Key` header; its draft standard puts the key between quotes, many clients do not.

@@ -16,6 +16,7 @@ pub mod queue;
 pub mod request;
 pub mod retry;
 pub mod schedule;
+pub mod schema;
 pub mod settings;
 pub mod state;
 pub mod steer;

@@ -190,6 +190,51 @@ async fn case_10_a_job_that_no_worker_has_is_refused_once_workers_have_told_thei
     client.submit(r#"{"payload":{"job":"resize-image"}}"#).await;
 }
 
+/// The schema is asked for by digest; while a plugin is being replaced, what either accepts passes.
+#[tokio::test]
+async fn case_11_a_payload_that_breaks_the_jobs_own_schema_is_422_with_the_place() {
+    use sentinel_queue::schema::Description;
+    let client = Client::new();
+    client.advertise(&["example-task"]).await;
+    let submit = |payload: &str| client.post("/v1/tasks", format!(r#"{{"payload":{payload}}}"#));
+    assert_eq!(
+        submit(r#"{"job":"example-task","n":"x"}"#).await.status.as_u16(),
+        201,
+        "nobody said anything"
+    );
+    let describe = async |digest: &str, schema: &str| {
+        let description = Description::parse("Adds.".into(), Some(schema), None).unwrap();
+        client.queue.publish(&[(digest.to_owned(), description)]).await.unwrap();
+        // What is known of the jobs is a second old at most.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    };
+    describe(
+        "abc",
+        r#"{"type":"object","properties":{"n":{"type":"integer"}},"additionalProperties":false}"#,
+    )
+    .await;
+    let answer = submit(r#"{"job":"example-task","n":"x"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "invalid_field"));
+    assert_eq!(answer.pointers(), ["/payload/n"]);
+    assert_eq!(submit(r#"{"job":"example-task","n":1}"#).await.status.as_u16(), 201);
+    let batch = r#"{"tasks":[{"payload":{"job":"example-task"}},{"payload":{"job":"example-task","m":1}}]}"#;
+    let answer = client.post("/v1/tasks/batch", batch).await;
+    assert_eq!((answer.status.as_u16(), answer.pointers()), (422, vec!["/tasks/1/payload".to_owned()]));
+    let schedule = r#"{"cron":"0 9 * * *","task":{"payload":{"job":"example-task","n":1.5}}}"#;
+    assert_eq!(client.put("/v1/schedules/s", schedule).await.pointers(), ["/task/payload/n"]);
+    let job = client.get("/v1/jobs/example-task").await.json();
+    assert_eq!((&job["summary"], &job["payload_schema"]["type"]), (&"Adds.".into(), &"object".into()));
+
+    // Another worker runs another version.
+    let info = br#"{"hostname":"g","jobs":[{"name":"example-task","digest":"def"}]}"#;
+    let info = bytes::Bytes::from_static(info);
+    client.queue.renew(&sentinel_queue::lease::Instance::random("other"), info, &[], &[]).await.unwrap();
+    describe("def", r#"{"required":["m"]}"#).await;
+    assert_eq!(submit(r#"{"job":"example-task","m":1}"#).await.status.as_u16(), 201, "the new one takes it");
+    assert_eq!(submit(r#"{"job":"example-task","n":1}"#).await.status.as_u16(), 201, "the old one takes it");
+    assert_eq!(submit(r#"{"job":"example-task","n":"x"}"#).await.status.as_u16(), 422, "neither takes it");
+}
+
 #[tokio::test]
 async fn case_13_a_wait_that_is_no_duration_is_422() {
     let client = Client::new();

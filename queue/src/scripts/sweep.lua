@@ -22,6 +22,7 @@ local FORGET_JOB = 24 * 3600 * 1000
 local FORGET_WAITER = 600 * 1000
 local FORGET_REQUEST = 600 * 1000
 local FORGET_OPERATION = 24 * 3600 * 1000
+local FORGET_DESCRIPTION = 7 * 24 * 3600 * 1000
 local lease = lease_length()
 local may_reap = beat(lease)
 
@@ -114,6 +115,9 @@ forget('purged', now - FORGET_REQUEST, function() end)
 forget('released', now - FORGET_REQUEST, function() end)
 forget('asked', now - FORGET_REQUEST, function(request)
   redis.call('HDEL', P .. 'answers', request)
+end)
+forget('descrs', now - FORGET_DESCRIPTION, function(digest)
+  redis.call('HDEL', P .. 'descr', digest)
 end)
 forget('opsdone', now - FORGET_OPERATION, function(operation)
   redis.call('DEL', P .. 'op:' .. operation)

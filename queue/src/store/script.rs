@@ -106,6 +106,10 @@ scripts! {
     Workers = "workers",
     /// The jobs that workers advertised lately.
     Jobs = "jobs",
+    /// What plugins say of themselves.
+    Descriptions = "descriptions",
+    /// Publishes that.
+    Publish = "publish",
     /// Sets the length of leases, for the whole store.
     SetLease = "set_lease",
     /// Writes something, to see whether that can be done.
@@ -209,6 +213,7 @@ mod tests {
             Script::Queues,
             Script::Workers,
             Script::Jobs,
+            Script::Descriptions,
         ];
         assert_eq!(reading, questions.each_ref());
     }
