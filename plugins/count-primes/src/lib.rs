@@ -30,6 +30,7 @@ struct Output {
     largest: Option<u64>,
 }
 
+/// Counts the primes of a range.
 #[sentinel_job::job]
 fn run(input: Input) -> Result<Output, Failure> {
     let Input { from, limit } = input;

@@ -5,27 +5,32 @@
 //!
 //! This crate is meant to be copied: it is a whole job, and has a test.
 
-use sentinel_job::{Failure, Task, progress};
+use sentinel_job::{Failure, Task, progress, schemars::JsonSchema};
 use serde::{Deserialize, Serialize};
 
 /// The payload, apart from its `job`. One that does not fit is refused before `run` sees it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(crate = "sentinel_job::schemars")]
 struct Input {
+    /// Who is greeted; the world, if nobody is named.
     name: Option<String>,
+    /// What is described.
     #[serde(default)]
     numbers: Vec<f64>,
 }
 
 /// The task's result.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, JsonSchema, Serialize)]
+#[schemars(crate = "sentinel_job::schemars")]
 struct Output {
     greeting: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     statistics: Option<Statistics>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, JsonSchema, Serialize)]
+#[schemars(crate = "sentinel_job::schemars")]
 struct Statistics {
     count: usize,
     min: f64,
@@ -33,6 +38,7 @@ struct Statistics {
     mean: f64,
 }
 
+/// Greets, and describes a list of numbers.
 #[sentinel_job::job]
 fn run(task: Task, input: Input) -> Result<Output, Failure> {
     println!("task {}, attempt {} of {}", task.id, task.attempt, task.max_attempts);

@@ -41,6 +41,7 @@ struct Output {
     bytes: usize,
 }
 
+/// Makes a thumbnail of a PNG or JPEG image.
 #[sentinel_job::job]
 fn run(input: Input) -> Result<Output, Failure> {
     let height = input.height.unwrap_or(MAX_SIDE);

@@ -1,5 +1,8 @@
 //! Between the WIT and a typed function. Public only for the expansion of `#[job]`.
 
+use std::marker::PhantomData;
+
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Failure, Task, payload};
@@ -8,6 +11,80 @@ use crate::{Failure, Task, payload};
 pub trait Job {
     /// Runs one attempt. The payload and the ok value are JSON text.
     fn run(task: Task, payload: &str) -> Result<String, Failure>;
+
+    /// What it says of itself.
+    fn describe() -> Description;
+}
+
+/// What a job says of itself; schemas are JSON text.
+pub struct Description {
+    /// What it does.
+    pub summary: String,
+    /// What its payload must be.
+    pub payload_schema: Option<String>,
+    /// What its result is.
+    pub result_schema: Option<String>,
+}
+
+/// The schema of a type, if it has one: of a `Result` that of its ok value.
+///
+/// `#[job]` calls `schema` on `&&SchemaOf::<T>::new()` without knowing whether `T` has one. Rust
+/// takes the first of these traits that holds: the more references it is implemented behind, the
+/// earlier it is looked at.
+pub struct SchemaOf<T>(PhantomData<T>);
+
+impl<T> Clone for SchemaOf<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SchemaOf<T> {}
+
+impl<T> SchemaOf<T> {
+    /// Of this type.
+    #[expect(clippy::new_without_default, reason = "for the macro alone")]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Of what a fallible function returns.
+pub trait OkSchema {
+    /// The schema of the ok value.
+    fn schema(&self) -> Option<String>;
+}
+
+impl<O: JsonSchema, E> OkSchema for &SchemaOf<Result<O, E>> {
+    fn schema(&self) -> Option<String> {
+        text_of::<O>()
+    }
+}
+
+/// Of a type that has one.
+pub trait TypeSchema {
+    /// The schema.
+    fn schema(&self) -> Option<String>;
+}
+
+impl<T: JsonSchema> TypeSchema for SchemaOf<T> {
+    fn schema(&self) -> Option<String> {
+        text_of::<T>()
+    }
+}
+
+/// Of every other type.
+pub trait NoSchema: Sized {
+    /// None.
+    fn schema(self) -> Option<String> {
+        None
+    }
+}
+
+impl<T> NoSchema for SchemaOf<T> {}
+
+fn text_of<T: JsonSchema>() -> Option<String> {
+    serde_json::to_string(&schemars::schema_for!(T)).ok()
 }
 
 /// The type of [`Job::run`].
@@ -62,7 +139,10 @@ mod wasm {
     use super::Job;
     use crate::{
         Failure, Task,
-        bindings::{exports::sentinel::job::handler::Guest, sentinel::job::types},
+        bindings::{
+            exports::sentinel::job::{describe, handler::Guest},
+            sentinel::job::types,
+        },
     };
 
     /// A [`Job`] in the shape that the export macro wants.
@@ -74,6 +154,13 @@ mod wasm {
             let timeout = Duration::from_millis(task.timeout_ms);
             let known = Task { id, job, queue, priority, attempt, max_attempts, timeout };
             J::run(known, &task.payload).map_err(Into::into)
+        }
+    }
+
+    impl<J: Job> describe::Guest for Exported<J> {
+        fn describe() -> describe::Description {
+            let super::Description { summary, payload_schema, result_schema } = J::describe();
+            describe::Description { summary, payload_schema, result_schema }
         }
     }
 
@@ -111,6 +198,20 @@ mod tests {
         let failed: Result<u8, _> = "x".parse::<u8>();
         let expected = Failure::Retryable("invalid digit found in string".into());
         assert_eq!(Returned(failed).outcome(), Err(expected));
+    }
+
+    #[test]
+    #[allow(clippy::needless_borrow, reason = "the references decide which trait is looked at first")]
+    fn a_schema_is_found_where_there_is_one() {
+        struct Plain;
+        assert!((&&SchemaOf::<u8>::new()).schema().is_some_and(|schema| schema.contains("integer")));
+        assert!(
+            (&&SchemaOf::<Result<u8, Plain>>::new())
+                .schema()
+                .is_some_and(|schema| schema.contains("integer"))
+        );
+        assert_eq!((&&SchemaOf::<Plain>::new()).schema(), None);
+        assert_eq!((&&SchemaOf::<Result<Plain, u8>>::new()).schema(), None);
     }
 
     #[test]

@@ -37,6 +37,12 @@
 //! `I` is the task's payload without the top-level `job`, so `deny_unknown_fields` works. A payload
 //! that does not fit fails the task for good, naming the field.
 //!
+//! # What it says of itself
+//!
+//! The first paragraph of the function's documentation is the job's summary. If its input and output
+//! derive [`JsonSchema`](schemars::JsonSchema) (with `#[schemars(crate = "sentinel_job::schemars")]`),
+//! their schemas are published, and a payload that does not fit is refused when it is submitted.
+//!
 //! # How a job fails
 //!
 //! `?` on any [`std::error::Error`] asks for another attempt; [`Failure`] says it more precisely.
@@ -61,6 +67,7 @@ pub mod state;
 mod task;
 
 pub use failure::Failure;
+pub use schemars;
 pub use sentinel_job_macros::job;
 pub use task::Task;
 
@@ -74,7 +81,7 @@ pub mod __private {
     pub use crate::entry::*;
 }
 
-/// The world `full-job` of `wit/job.wit`: a component imports what of it is used. The export macro is public so that the crates of jobs need
+/// The world `described-full-job` of `wit/job.wit`: a component imports what of it is used. The export macro is public so that the crates of jobs need
 /// neither wit-bindgen nor the WIT.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
@@ -82,7 +89,7 @@ pub mod __private {
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "sentinel:job/full-job",
+        world: "sentinel:job/described-full-job",
         pub_export_macro: true,
         export_macro_name: "__sentinel_job_export",
         default_bindings_module: "::sentinel_job::__private::bindings",

@@ -2,7 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Error, FnArg, ItemFn, PatType, Result, ReturnType, Type, parse2, spanned::Spanned};
+use syn::{
+    Error, Expr, ExprLit, FnArg, ItemFn, Lit, PatType, Result, ReturnType, Type, parse2, spanned::Spanned,
+};
 
 /// Makes a function the job of its crate. See the documentation of `sentinel_job`.
 #[proc_macro_attribute]
@@ -36,6 +38,11 @@ fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
         ReturnType::Type(_, ty) => ty.span(),
     };
     let outcome = quote_spanned!(returned=> outcome());
+    let summary = summary(&function);
+    let output_type = match &function.sig.output {
+        ReturnType::Default => quote!(()),
+        ReturnType::Type(_, ty) => quote!(#ty),
+    };
 
     // The underscores keep out of the way of the job's own names, which are in scope here.
     Ok(quote! {
@@ -51,6 +58,16 @@ fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
                     use ::sentinel_job::__private::Plain as _;
                     ::sentinel_job::__private::Returned(#name(#task_argument #read(__payload)?)).#outcome
                 }
+
+                fn describe() -> ::sentinel_job::__private::Description {
+                    #[allow(unused_imports, reason = "each is for some types")]
+                    use ::sentinel_job::__private::{NoSchema as _, OkSchema as _, TypeSchema as _};
+                    ::sentinel_job::__private::Description {
+                        summary: #summary.into(),
+                        payload_schema: (&&::sentinel_job::__private::SchemaOf::<#input_type>::new()).schema(),
+                        result_schema: (&&::sentinel_job::__private::SchemaOf::<#output_type>::new()).schema(),
+                    }
+                }
             }
 
             // A native build exports nothing, but checks the job as a plugin's build does.
@@ -63,6 +80,17 @@ fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
             ::sentinel_job::__private::export!(__Exported);
         };
     })
+}
+
+/// The first paragraph of the function's documentation, on one line.
+fn summary(function: &ItemFn) -> String {
+    let lines = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
+    let lines = lines.filter_map(|attribute| match &attribute.meta.require_name_value().ok()?.value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value().trim().to_owned()),
+        _ => None,
+    });
+    let first: Vec<_> = lines.skip_while(String::is_empty).take_while(|line| !line.is_empty()).collect();
+    first.join(" ")
 }
 
 fn refuse_what_a_job_cannot_be(function: &ItemFn) -> Result<()> {
