@@ -92,6 +92,8 @@ pub(crate) struct JobView {
     /// What an attempt may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<JobLimits>,
+    /// What the plugin asks for and some live worker does not grant.
+    withheld: Vec<String>,
 }
 
 /// A plugin that workers do not run.
@@ -166,6 +168,11 @@ async fn all(app: &App) -> Result<JobList, Problem> {
             if !view.digests.contains(&job.digest) {
                 view.digests.push(job.digest);
             }
+            for withheld in job.withheld {
+                if !view.withheld.contains(&withheld) {
+                    view.withheld.push(withheld);
+                }
+            }
         }
         for Refusal { file, reason } in info.refused {
             match refused.iter_mut().find(|known| known.file == file && known.reason == reason) {
@@ -184,5 +191,6 @@ fn entry<'a>(jobs: &'a mut BTreeMap<String, JobView>, name: &str) -> &'a mut Job
         workers: 0,
         last_advertised_at: None,
         limits: None,
+        withheld: Vec::new(),
     })
 }

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::{
-    Call, Deadlines, Digest, Engine, EngineConfig, GuestTask, Interrupt, KnownParents, Limits, Plugin,
-    Progress, ProgressCell, Report,
+    Call, Deadlines, Digest, Engine, EngineConfig, Grants, GuestTask, Interrupt, KnownParents, Limits,
+    Plugin, Progress, ProgressCell, Report,
 };
 
 /// How often the guest's progress is looked at.
@@ -38,6 +38,8 @@ pub(crate) struct Order {
     digest: Digest,
     task: GuestTask,
     limits: Limits,
+    grants: Grants,
+    http_requests: u64,
     /// The child has no store to look them up in.
     parents: KnownParents,
 }
@@ -72,6 +74,8 @@ impl Order {
             digest: *plugin.digest(),
             task: call.task,
             limits: call.limits,
+            grants: Grants::clone(plugin.grants()),
+            http_requests: call.http_requests,
             parents,
         }
     }
@@ -129,7 +133,8 @@ fn ignore_signals() -> io::Result<()> {
 fn prepare(order: &Order, code: &[u8]) -> Result<Plugin, String> {
     let engine = Engine::new(order.engine.clone()).map_err(|error| error.to_string())?;
     let name = order.job.parse().map_err(|refusal| format!("{refusal}"))?;
-    engine.take_over(name, order.digest, code).map_err(|error| error.to_string())
+    let plugin = engine.take_over(name, order.digest, code).map_err(|error| error.to_string())?;
+    Ok(plugin.with_grants(order.grants.clone()))
 }
 
 async fn attempt(plugin: &Plugin, order: Order) -> io::Result<Report> {
@@ -140,6 +145,7 @@ async fn attempt(plugin: &Plugin, order: Order) -> io::Result<Report> {
         progress: Arc::clone(&progress),
         interrupt: Interrupt::new(),
         parents: Some(Arc::new(order.parents)),
+        http_requests: order.http_requests,
     };
     let deadlines = Deadlines::start(&tokio::runtime::Handle::current());
     say(&Said::Begun)?;

@@ -16,6 +16,7 @@ mod config;
 mod cpu;
 mod deadline;
 mod digest;
+mod grants;
 mod host;
 mod imports;
 mod interrupt;
@@ -24,6 +25,8 @@ mod limits;
 mod log;
 mod outcome;
 mod plugin;
+mod scratch;
+mod secret;
 mod ticker;
 mod verdict;
 
@@ -43,15 +46,20 @@ pub use self::{
     config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
     digest::Digest,
-    imports::{KnownParents, LookUp, Parent, ParentStatus, Parents, Progress, ProgressCell},
+    grants::Grants,
+    imports::{
+        HttpGrant, KnownParents, LookUp, NoOrigin, Origin, Parent, ParentStatus, Parents, Progress,
+        ProgressCell, SECRET_PREFIX,
+    },
     interrupt::{Interrupt, Reason},
     limits::Limits,
     log::Log,
     outcome::{Clock, Failure, Fault, Outcome, Report, Usage},
     plugin::Plugin,
+    secret::{Secret, Secrets},
 };
 
-use self::{compile::Compiler, host::Host, ticker::Ticker};
+use self::{compile::Compiler, host::Host, scratch::ScratchRoot, ticker::Ticker};
 
 /// How an engine is set up. [`EngineConfig::new`] has the defaults.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,6 +78,9 @@ pub struct EngineConfig {
     pub cache_dir: Option<PathBuf>,
     /// The plugins directories, in which no compiled code is kept.
     pub plugin_dirs: Vec<PathBuf>,
+    /// Where the scratch directories of attempts are made, whose leftovers are removed; none: in a
+    /// temporary directory.
+    pub scratch_dir: Option<PathBuf>,
 }
 
 impl EngineConfig {
@@ -83,6 +94,7 @@ impl EngineConfig {
             max_plugin_bytes: 64 << 20,
             cache_dir: None,
             plugin_dirs: Vec::new(),
+            scratch_dir: None,
         }
     }
 }
@@ -116,6 +128,7 @@ struct Inner {
     linker: Linker<Host>,
     compiler: Compiler,
     ticker: Ticker,
+    scratch: ScratchRoot,
 }
 
 impl Engine {
@@ -130,7 +143,8 @@ impl Engine {
         let linker = imports::linker(&wasmtime).map_err(refused)?;
         let compiler = Compiler::new(&wasmtime, config.cache_dir.as_deref(), &config.plugin_dirs);
         let ticker = Ticker::start(wasmtime.weak())?;
-        Ok(Self(Arc::new(Inner { config, wasmtime, linker, compiler, ticker })))
+        let scratch = ScratchRoot::new(config.scratch_dir.as_deref());
+        Ok(Self(Arc::new(Inner { config, wasmtime, linker, compiler, ticker, scratch })))
     }
 
     /// Makes a plugin of the file `<name>.wasm`. Blocks while it is compiled.
@@ -173,6 +187,10 @@ impl Engine {
 
     fn compiler(&self) -> &Compiler {
         &self.0.compiler
+    }
+
+    pub(crate) fn scratch(&self) -> &ScratchRoot {
+        &self.0.scratch
     }
 
     fn ticker(&self) -> &Ticker {

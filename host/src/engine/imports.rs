@@ -5,6 +5,8 @@
 //! known and refused; what is refused is an error to the guest, and never a way out.
 
 mod config_store;
+mod filesystem;
+mod http;
 mod parents;
 mod progress;
 mod refused;
@@ -13,6 +15,10 @@ use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 
 use super::{bindings::Job, host::Host};
 
+pub use config_store::SECRET_PREFIX;
+pub(crate) use filesystem::Quota;
+pub(crate) use http::Http;
+pub use http::{HttpGrant, NoOrigin, Origin};
 pub use parents::{KnownParents, LookUp, Parent, ParentStatus, Parents};
 pub use progress::{Progress, ProgressCell};
 pub(crate) use refused::NotGranted;
@@ -21,6 +27,8 @@ pub(crate) use refused::NotGranted;
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    filesystem::link(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     Job::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
     Ok(linker)
 }
@@ -30,8 +38,8 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
 enum Provision {
     /// It is in [`linker`].
     Linked,
-    /// `wasi:config/store`, with nothing in it.
-    EmptyConfig,
+    /// `wasi:config/store`, whatever its version.
+    Config,
     /// Known, and refused when it is called.
     Refused,
     Unknown,
@@ -47,8 +55,11 @@ impl Provision {
             {
                 Self::Linked
             }
-            "wasi:http" if version.starts_with("0.2.") => Self::Refused,
-            "wasi:config" => Self::EmptyConfig,
+            "wasi:http" if version.starts_with("0.2.") => match path {
+                "wasi:http/types" | "wasi:http/outgoing-handler" => Self::Linked,
+                _ => Self::Refused,
+            },
+            "wasi:config" => Self::Config,
             "sentinel:job"
                 if version.starts_with("0.1.")
                     && matches!(
@@ -78,7 +89,7 @@ pub(crate) fn linker_for(
         let item = import.ty;
         match Provision::of(name) {
             Provision::Linked => {}
-            Provision::EmptyConfig => config_store::link(&mut linker, name)?,
+            Provision::Config => config_store::link(&mut linker, name)?,
             Provision::Refused => refused::link(&mut linker, engine, name, &item, &resources)?,
             Provision::Unknown if is_only_types(engine, &item) => {}
             Provision::Unknown => unknown.push(name.to_owned()),
@@ -113,8 +124,9 @@ mod tests {
         for (import, expected) in [
             ("wasi:io/streams@0.2.12", Provision::Linked),
             ("wasi:io/streams@0.3.0", Provision::Unknown),
-            ("wasi:http/outgoing-handler@0.2.3", Provision::Refused),
-            ("wasi:config/store@0.2.0-draft", Provision::EmptyConfig),
+            ("wasi:http/outgoing-handler@0.2.3", Provision::Linked),
+            ("wasi:http/incoming-handler@0.2.3", Provision::Refused),
+            ("wasi:config/store@0.2.0-draft", Provision::Config),
             ("sentinel:job/progress@0.1.7", Provision::Linked),
             ("sentinel:job/parents@0.1.0", Provision::Linked),
             ("sentinel:job/progress@0.2.0", Provision::Unknown),
