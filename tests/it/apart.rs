@@ -258,7 +258,7 @@ fn grants_hold_in_a_process_of_its_own() {
     let tell = submit(r#""do":"tell","secret":"key","by":"failure""#);
     let print = submit(r#""do":"tell","secret":"key","by":"stdout""#);
     let file = submit(r#""do":"write-file","path":"/scratch/a","text":"b""#);
-    let stuck = submit(r#""do":"sleep-forever""#);
+    let endless = submit(r#""do":"sleep-forever""#);
     lose_two_workers(&stack, 7);
     let mut worker = stack.worker(&["--concurrency", "8"]);
 
@@ -277,13 +277,13 @@ fn grants_hold_in_a_process_of_its_own() {
     assert_eq!(result(&file), "\"b\"");
 
     // One that is killed leaves its directory to its parent, which removes it.
-    let child = child_of(&worker, &stuck);
+    let child = child_of(&worker, &endless);
     let scratch =
         || std::fs::read_dir(stack.dir.path().join("sentinel-data/scratch")).map_or(0, Iterator::count);
     wait_for("the child's directory", || (scratch() == 1).then_some(()));
     signal(child, Signal::KILL);
     wait_for("nothing to be left", || (scratch() == 0).then_some(()));
-    assert_eq!(ended(&stack, &stuck)["error"]["kind"], "worker_lost");
+    assert_eq!(ended(&stack, &endless)["error"]["kind"], "worker_lost");
 
     let job = api.get("/v1/jobs/hostile").text();
     assert!(job.contains(&format!("\"http {}\",\"env B\"", other.url(""))), "{job}");

@@ -6,5 +6,6 @@ mod cluster;
 mod contract;
 mod crashes;
 mod faults;
+mod grants;
 mod redis_faults;
 mod schedules;

@@ -53,14 +53,11 @@ impl ScratchRoot {
 
     /// An empty directory that nobody else may look into. Blocks.
     pub(crate) fn make(&self) -> io::Result<Scratch> {
-        let own = match self.own.get() {
-            Some(own) => own,
-            None => {
-                // Of two that come at once, one directory is not needed, and goes.
-                drop(self.own.set(Own::make(self.parent.as_deref())?));
-                self.own.get().ok_or(io::ErrorKind::NotFound)?
-            }
-        };
+        if self.own.get().is_none() {
+            // Of two that come at once, one directory is not needed, and goes.
+            drop(self.own.set(Own::make(self.parent.as_deref())?));
+        }
+        let own = self.own.get().ok_or(io::ErrorKind::NotFound)?;
         private().tempdir_in(own.dir.path()).map(Scratch)
     }
 }

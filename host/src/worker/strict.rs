@@ -171,7 +171,7 @@ fn parse_size(text: &str) -> Option<u64> {
 
 /// A number of bytes in the largest unit that holds it exactly.
 pub(super) fn format_size(bytes: u64) -> String {
-    let fits = |(_, scale): &&(&str, u64)| bytes >= *scale && bytes % scale == 0;
+    let fits = |(_, scale): &&(&str, u64)| bytes >= *scale && bytes.is_multiple_of(*scale);
     let (unit, scale) = SIZES.iter().rev().find(fits).unwrap_or(&SIZES[0]);
     format!("{}{unit}", bytes / scale)
 }

@@ -6,7 +6,7 @@
 
 use wasmtime::component::{Linker, Val};
 
-use crate::engine::{grants::Grants, host::Host};
+use crate::engine::{grants::Grants, host::Host, secret::Secret};
 
 /// What the keys of secrets begin with.
 pub const SECRET_PREFIX: &str = "secret.";
@@ -34,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<Host>, name: &str) -> wasmtime::Result<()
 
 fn look_up<'a>(grants: &'a Grants, key: &str) -> Option<&'a str> {
     match key.strip_prefix(SECRET_PREFIX) {
-        Some(name) => grants.secrets.get(name).map(|secret| secret.reveal()),
+        Some(name) => grants.secrets.get(name).map(Secret::reveal),
         None => grants.config.get(key).map(String::as_str),
     }
 }

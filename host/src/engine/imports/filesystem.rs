@@ -323,13 +323,11 @@ impl HostDescriptor for Filesystem<'_> {
         let mut used = Arc::clone(&self.quota()?.used).lock_owned().await;
         let file = self.file_at(&fd, &path).await?;
         self.filesystem.unlink_file_at(fd, path).await?;
-        match file {
-            Some(file) => Ok(spawn_blocking(move || used.reclaim(&file)).await?),
-            None => {
-                used.give_back(ENTRY_BYTES);
-                Ok(())
-            }
+        if let Some(file) = file {
+            return Ok(spawn_blocking(move || used.reclaim(&file)).await?);
         }
+        used.give_back(ENTRY_BYTES);
+        Ok(())
     }
 
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {

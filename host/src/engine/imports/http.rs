@@ -167,12 +167,11 @@ impl Outgoing {
 /// Gives a request the key by which its receiver knows it again when a later attempt repeats it:
 /// its number, or the guest's own key, of this task.
 fn mark(headers: &mut HeaderMap, task: &str, numbered: &mut u64) -> Result<(), Error> {
-    let key = match headers.get(IDEMPOTENCY_KEY) {
-        Some(own) => [task.as_bytes(), b":", own.as_bytes()].concat(),
-        None => {
-            *numbered += 1;
-            format!("{task}:{numbered}").into_bytes()
-        }
+    let key = if let Some(own) = headers.get(IDEMPOTENCY_KEY) {
+        [task.as_bytes(), b":", own.as_bytes()].concat()
+    } else {
+        *numbered += 1;
+        format!("{task}:{numbered}").into_bytes()
     };
     let key = HeaderValue::from_bytes(&key).map_err(|_| Error::HttpProtocolError)?;
     headers.insert(IDEMPOTENCY_KEY, key);

@@ -44,6 +44,13 @@ fn a_granted_host_is_reached() {
     let seen = server.seen();
     assert!(seen[0].starts_with("get /a?b=c http/1.1\n"), "{seen:?}");
     assert_eq!(server.headers("host"), [format!("127.0.0.1:{}", server.port())]);
+    // What looks like another host is a path.
+    for (path, line) in [("//example.org/", "get //example.org/ "), ("", "get / ")] {
+        let again = self::answer(&http(&server.url(path)), &on_this_machine(&server));
+        assert_eq!(again["status"], 200, "{again}");
+        let seen = server.seen();
+        assert!(seen.last().is_some_and(|head| head.starts_with(line)), "{seen:?}");
+    }
 }
 
 #[test]

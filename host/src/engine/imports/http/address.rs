@@ -58,19 +58,17 @@ fn of_v6(address: Ipv6Addr) -> Class {
         of_v4(Ipv4Addr::new(a, b, c, d))
     };
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 1] => Class::Private,
-        // Unspecified, and IPv4 in IPv6: compatible (given up), mapped, translated.
-        [0, 0, 0, 0, 0, 0, ..] => Class::Special,
+        [0, 0, 0, 0, 0, 0, 0, 1] | [0xfc00..=0xfdff, ..] => Class::Private,
+        // IPv4 in IPv6: mapped, translated, 6to4.
         [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        // 6to4.
         | [0x2002, high, low, ..] => carried(high, low),
-        [0xfc00..=0xfdff, ..] => Class::Private,
-        // Of what is left, only 2000::/3 is given out; within it: protocols (Teredo among them) and
+        // Of what is left, only 2000::/3 is given out, without protocols (Teredo among them) and
         // documentation.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Class::Special,
-        [0x2000..=0x3fff, ..] => Class::Public,
+        [0x2001, second, ..] if second > 0x1ff && second != 0xdb8 => Class::Public,
+        [0x3fff, second, ..] if second > 0xfff => Class::Public,
+        [0x2000 | 0x2003..=0x3ffe, ..] => Class::Public,
         _ => Class::Special,
     }
 }

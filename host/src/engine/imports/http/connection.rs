@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{
     body::{Body, Frame, SizeHint},
-    http::{Request, Uri},
+    http::{Request, uri::PathAndQuery},
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
@@ -68,11 +68,11 @@ pub(super) async fn send(plan: Plan, mut request: Request<WasiBody>) -> Sent {
         .max_buf_size(READ_AHEAD)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(named)?;
+        .map_err(|error| named(&error))?;
 
     // A server is asked for a path; only a proxy is told of the rest.
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = path.parse::<Uri>().map_err(|_| Error::HttpRequestUriInvalid)?;
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
     let traffic = Arc::clone(&plan.traffic);
     let request =
         request.map(|body| Counted { body, traffic, too_much: Error::HttpRequestBodySize, patience: None });
@@ -89,11 +89,11 @@ pub(super) async fn send(plan: Plan, mut request: Request<WasiBody>) -> Sent {
     let response = timeout_at(first_byte, sender.send_request(request))
         .await
         .map_err(|_| Error::ConnectionReadTimeout)?
-        .map_err(named)?;
+        .map_err(|error| named(&error))?;
     let response = response.map(|body| {
         let mut patience = patience;
         patience.again();
-        let (body, patience) = (body.map_err(named).boxed_unsync(), Some(patience));
+        let (body, patience) = (body.map_err(|error| named(&error)).boxed_unsync(), Some(patience));
         Counted { body, traffic, too_much: Error::HttpResponseBodySize, patience }.boxed_unsync()
     });
     let going_on = async move {
@@ -133,7 +133,7 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Error> {
 
 async fn encrypt(target: &Target, stream: TcpStream) -> Result<Box<dyn Stream>, Error> {
     let name = match &target.host {
-        TargetHost::Address(address) => ServerName::from(IpAddr::from(*address)),
+        TargetHost::Address(address) => ServerName::from(*address),
         TargetHost::Named(name) => {
             ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?
         }
@@ -160,8 +160,8 @@ fn tls() -> Result<Arc<ClientConfig>, Error> {
 }
 
 /// What hyper's error means; its own words are nobody's business.
-fn named(error: hyper::Error) -> Error {
-    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Error>());
+fn named(error: &hyper::Error) -> Error {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
     match cause {
         Some(Error::HttpRequestBodySize(size)) => Error::HttpRequestBodySize(*size),
         _ if error.is_incomplete_message() => Error::HttpResponseIncomplete,
