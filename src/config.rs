@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use sentinel_host::worker::{Apart, WorkerConfig, default_slots, detect_budget};
+use sentinel_host::{
+    engine::Limits,
+    worker::{Apart, AskedLimits, GrantTable, WorkerConfig, default_slots, detect_budget},
+};
 use sentinel_queue::{
     Namespace, QueueName, duration,
     lease::Served,
@@ -63,6 +66,12 @@ pub(crate) struct ServerArgs {
     #[arg(long, env = "SENTINEL_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
+    /// What jobs may reach: only the file says.
+    #[arg(skip)]
+    grants: toml::Table,
+    /// What a manifest can ask for at most: only the file says.
+    #[arg(skip)]
+    ceilings: toml::Table,
 }
 
 /// Who may call the API.
@@ -83,6 +92,10 @@ pub(crate) struct Config {
     pub(crate) worker: WorkerConfig,
     pub(crate) allow_hosts: Vec<String>,
     pub(crate) log: LogFormat,
+    /// What jobs are granted; secrets are still where they are.
+    pub(crate) grants: GrantTable,
+    /// What a manifest can ask for at most.
+    pub(crate) ceilings: Limits,
 }
 
 const DEFAULT_FILE: &str = "sentinel.toml";
@@ -124,6 +137,8 @@ impl ServerArgs {
             },
             allow_hosts: self.allow_host.or(file.allow_host).unwrap_or_default(),
             log,
+            grants: GrantTable::parse(&file.grants)?,
+            ceilings: AskedLimits::parse("ceilings", &file.ceilings)?.over(&Limits::default_ceilings()),
         })
     }
 }
@@ -241,6 +256,15 @@ mod tests {
     }
 
     #[test]
+    fn grants_and_ceilings_are_the_files() {
+        let text = "[grants.job]\nscratch = \"1MiB\"\n[ceilings]\nmemory = \"2GiB\"";
+        let config = resolve(text, ServerArgs::default()).unwrap();
+        let granted = config.grants.resolve().unwrap();
+        assert_eq!(granted.to(&"job".parse().unwrap()).unwrap().scratch_bytes, Some(1 << 20));
+        assert_eq!(config.ceilings, Limits { memory_bytes: 2 << 30, ..Limits::default_ceilings() });
+    }
+
+    #[test]
     fn an_unknown_key_is_named() {
         let error = resolve("concurency = 5", ServerArgs::default()).unwrap_err();
         assert!(format!("{error:#}").contains("concurency"), "{error:#}");
@@ -270,6 +294,8 @@ mod tests {
             ("grace = \"5\"", "grace"),
             ("concurrency = 0", "concurrency"),
             ("retain = [\"lost=1h\"]", "retain"),
+            ("[grants.job]\nhtpp = []", "grants.job.htpp"),
+            ("[ceilings]\nmemory = 5", "ceilings.memory"),
             ("retain = [\"failed=1s\"]", "2m"),
             ("retain = [\"failed=1h/many\"]", "many"),
         ] {

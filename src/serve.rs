@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use sentinel_api::ApiConfig;
 use sentinel_host::{
     engine::{Engine, EngineConfig},
-    worker::{Plugins, Worker},
+    worker::{Plugins, Worker, WorkerConfig},
 };
 use sentinel_queue::{
     Queue,
@@ -59,16 +59,23 @@ pub(crate) async fn serve_api(
 
 /// Loads the plugins and makes a worker of them.
 pub(crate) fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
+    let granted = config.grants.resolve()?;
     let engine = Engine::new(EngineConfig {
+        ceilings: config.ceilings.clone(),
         cache_dir: Some(config.data_dir.join("cache")),
         plugin_dirs: config.plugins.clone(),
+        scratch_dir: Some(config.data_dir.join("scratch")),
         ..EngineConfig::new(config.worker.slots)
     })?;
-    let plugins = Plugins::load(&engine, &config.plugins);
+    let plugins = Plugins::load(&engine, &config.plugins, &granted);
+    for job in granted.jobs().filter(|job| plugins.get(job).is_none()) {
+        tracing::warn!(%job, "grants are for a job of which there is no plugin");
+    }
     if plugins.iter().count() == 0 {
         tracing::warn!(dirs = ?config.plugins, "no plugins: tasks wait until some worker has their jobs");
     }
-    Worker::new(queue, plugins, config.worker.clone()).context("the worker did not start")
+    let worker = WorkerConfig { submits: granted.submits(), ..config.worker.clone() };
+    Worker::new(queue, plugins, worker).context("the worker did not start")
 }
 
 /// Connects to Redis and checks that it may hold the queue; waits for it while it is away. None: it

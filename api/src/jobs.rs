@@ -32,6 +32,8 @@ pub(crate) struct JobView {
     /// What an attempt may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<JobLimits>,
+    /// What the plugin asks for and some live worker does not grant.
+    withheld: Vec<String>,
     /// What the first of the plugins says of itself.
     #[serde(flatten)]
     description: Option<DescriptionView>,
@@ -137,6 +139,11 @@ async fn all(app: &App) -> Result<JobList, Problem> {
             if !view.digests.contains(&job.digest) {
                 view.digests.push(job.digest);
             }
+            for withheld in job.withheld {
+                if !view.withheld.contains(&withheld) {
+                    view.withheld.push(withheld);
+                }
+            }
         }
         for Refusal { file, reason } in info.refused {
             match refused.iter_mut().find(|known| known.file == file && known.reason == reason) {
@@ -156,5 +163,6 @@ fn entry<'a>(jobs: &'a mut BTreeMap<String, JobView>, name: &str) -> &'a mut Job
         last_advertised_at: None,
         limits: None,
         description: None,
+        withheld: Vec::new(),
     })
 }

@@ -39,6 +39,9 @@ pub(crate) struct WorkerJob {
     /// What an attempt may use.
     #[serde(default)]
     pub(crate) limits: JobLimits,
+    /// What its manifest asks for and it does not get.
+    #[serde(default)]
+    pub(crate) withheld: Vec<String>,
 }
 
 /// What an attempt may use.

@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use crate::engine::{
-    Call, ChildError, Deadlines, Digest, Durable, Engine, EngineConfig, GuestTask, Interrupt, KnownParents,
-    Limits, LookUp, Plugin, Progress, ProgressCell, Report, Versioned,
+    Call, ChildError, Deadlines, Digest, Durable, Engine, EngineConfig, Grants, GuestTask, Interrupt,
+    KnownParents, Limits, LookUp, Plugin, Progress, ProgressCell, Report, Versioned,
 };
 
 /// How often the guest's progress is looked at.
@@ -41,6 +41,8 @@ pub(crate) struct Order {
     digest: Digest,
     task: GuestTask,
     limits: Limits,
+    grants: Grants,
+    http_requests: u64,
     /// The child has no store to look them up in.
     parents: KnownParents,
 }
@@ -107,6 +109,8 @@ impl Order {
             digest: *plugin.digest(),
             task: call.task,
             limits: call.limits,
+            grants: Grants::clone(plugin.grants()),
+            http_requests: call.http_requests,
             parents,
         }
     }
@@ -230,7 +234,8 @@ fn ignore_signals() -> io::Result<()> {
 fn prepare(order: &Order, code: &[u8]) -> Result<Plugin, String> {
     let engine = Engine::new(order.engine.clone()).map_err(|error| error.to_string())?;
     let name = order.job.parse().map_err(|refusal| format!("{refusal}"))?;
-    engine.take_over(name, order.digest, code).map_err(|error| error.to_string())
+    let plugin = engine.take_over(name, order.digest, code).map_err(|error| error.to_string())?;
+    Ok(plugin.with_grants(order.grants.clone()))
 }
 
 async fn attempt(plugin: &Plugin, order: Order, parent: Parent) -> io::Result<Report> {
@@ -242,6 +247,7 @@ async fn attempt(plugin: &Plugin, order: Order, parent: Parent) -> io::Result<Re
         interrupt: Interrupt::new(),
         parents: Some(Arc::new(order.parents)),
         durable: Some(Arc::new(parent)),
+        http_requests: order.http_requests,
     };
     let deadlines = Deadlines::start(&tokio::runtime::Handle::current());
     say(&Said::Begun)?;

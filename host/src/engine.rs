@@ -17,6 +17,7 @@ mod cpu;
 mod deadline;
 mod digest;
 mod effects;
+mod grants;
 mod host;
 mod imports;
 mod interrupt;
@@ -25,6 +26,8 @@ mod limits;
 mod log;
 mod outcome;
 mod plugin;
+mod scratch;
+mod secret;
 mod ticker;
 mod verdict;
 
@@ -45,15 +48,20 @@ pub use self::{
     deadline::{Armed, Deadlines},
     digest::Digest,
     effects::{Child, ChildError, Durable, Effects, Versioned, Write},
-    imports::{KnownParents, LookUp, Parent, ParentStatus, Parents, Progress, ProgressCell},
+    grants::Grants,
+    imports::{
+        HttpGrant, KnownParents, LookUp, NoOrigin, Origin, Parent, ParentStatus, Parents, Progress,
+        ProgressCell, SECRET_PREFIX,
+    },
     interrupt::{Interrupt, Reason},
     limits::Limits,
     log::Log,
     outcome::{Clock, Failure, Fault, Outcome, Report, Usage},
     plugin::Plugin,
+    secret::{Secret, Secrets},
 };
 
-use self::{compile::Compiler, host::Host, ticker::Ticker};
+use self::{compile::Compiler, host::Host, scratch::ScratchRoot, ticker::Ticker};
 
 /// How an engine is set up. [`EngineConfig::new`] has the defaults.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,6 +80,9 @@ pub struct EngineConfig {
     pub cache_dir: Option<PathBuf>,
     /// The plugins directories, in which no compiled code is kept.
     pub plugin_dirs: Vec<PathBuf>,
+    /// Where the scratch directories of attempts are made, whose leftovers are removed; none: in a
+    /// temporary directory.
+    pub scratch_dir: Option<PathBuf>,
 }
 
 impl EngineConfig {
@@ -85,6 +96,7 @@ impl EngineConfig {
             max_plugin_bytes: 64 << 20,
             cache_dir: None,
             plugin_dirs: Vec::new(),
+            scratch_dir: None,
         }
     }
 }
@@ -118,6 +130,7 @@ struct Inner {
     linker: Linker<Host>,
     compiler: Compiler,
     ticker: Ticker,
+    scratch: ScratchRoot,
 }
 
 impl Engine {
@@ -132,7 +145,8 @@ impl Engine {
         let linker = imports::linker(&wasmtime).map_err(refused)?;
         let compiler = Compiler::new(&wasmtime, config.cache_dir.as_deref(), &config.plugin_dirs);
         let ticker = Ticker::start(wasmtime.weak())?;
-        Ok(Self(Arc::new(Inner { config, wasmtime, linker, compiler, ticker })))
+        let scratch = ScratchRoot::new(config.scratch_dir.as_deref());
+        Ok(Self(Arc::new(Inner { config, wasmtime, linker, compiler, ticker, scratch })))
     }
 
     /// Makes a plugin of the file `<name>.wasm`. Blocks while it is compiled.
@@ -175,6 +189,10 @@ impl Engine {
 
     fn compiler(&self) -> &Compiler {
         &self.0.compiler
+    }
+
+    pub(crate) fn scratch(&self) -> &ScratchRoot {
+        &self.0.scratch
     }
 
     fn ticker(&self) -> &Ticker {

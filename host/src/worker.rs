@@ -5,8 +5,10 @@
 //! one thread per core and runs nothing but guests, so that none of them can hold up a renewal.
 
 mod apart;
+mod asked;
 mod attempt;
 mod durable;
+mod grants;
 mod heartbeat;
 mod leases;
 mod manifest;
@@ -14,6 +16,8 @@ mod memory;
 mod parents;
 mod plugins;
 mod settle;
+mod strict;
+mod terms;
 mod turns;
 
 use std::{
@@ -41,8 +45,12 @@ use crate::engine::Deadlines;
 
 pub use self::{
     apart::Apart,
+    asked::AskedLimits,
+    grants::{Grant, GrantTable, Granted},
+    manifest::{Manifest, Stdout},
     memory::{MemoryBudget, SLOT_RESERVE, default_slots, detect_budget},
     plugins::{Plugins, Refusal},
+    strict::Wrong,
 };
 
 /// How a worker works.
@@ -186,6 +194,7 @@ impl Shared {
                 timeout_ms: plugin.limits().wall.as_millis(),
                 memory_bytes: plugin.limits().memory_bytes,
             },
+            withheld: &plugin.grants().withheld,
         });
         let info = WorkerSummary {
             version: env!("CARGO_PKG_VERSION"),
@@ -222,6 +231,7 @@ struct JobSummary<'a> {
     name: &'a str,
     digest: String,
     limits: LimitsSummary,
+    withheld: &'a [String],
 }
 
 #[derive(Serialize)]

@@ -56,8 +56,14 @@ fn list(client: &Client) -> Result<ExitCode> {
             ("workers", &|job| cell(&job["workers"])),
             ("digest", &|job| cell(&job["digests"][0]).chars().take(12).collect()),
             ("last advertised", &|job| cell(&job["last_advertised_at"])),
+            ("withheld", &|job| job["withheld"].as_array().map_or(0, Vec::len).to_string()),
         ],
     )?;
+    for job in jobs["jobs"].as_array().into_iter().flatten() {
+        for withheld in job["withheld"].as_array().into_iter().flatten() {
+            out::line(format_args!("not granted to {}: {}", cell(&job["name"]), cell(withheld)))?;
+        }
+    }
     for refused in jobs["refused"].as_array().into_iter().flatten() {
         out::line(format_args!("refused: {}: {}", cell(&refused["file"]), cell(&refused["reason"])))?;
     }

@@ -3,8 +3,9 @@
 
 mod proxy;
 mod redis;
+mod web;
 
-pub use self::{proxy::Proxy, redis::RedisServer};
+pub use self::{proxy::Proxy, redis::RedisServer, web::WebServer};
 
 use std::{
     net::TcpListener,

@@ -13,7 +13,7 @@ use sentinel_queue::{
     lease::{Instance, Served, Turn},
     store::redis::Redis,
 };
-use sentinel_testkit::wait_for;
+use sentinel_testkit::{WebServer, wait_for};
 use serde_json::Value;
 
 use crate::cluster::{Process, Stack};
@@ -223,6 +223,73 @@ fn what_runs_apart_ends_like_anything_else() {
     assert_eq!(ended(&stack, &endless)["status"], "CANCELLED");
     assert_eq!(worker.terminate(), Some(0));
     assert!(children(&worker).is_empty());
+}
+
+/// What a job may reach, it reaches there, too, and nothing more; and its secret stays one.
+#[test]
+fn grants_hold_in_a_process_of_its_own() {
+    const SECRET: &str = "of-the-house-and-no-one-else";
+    let (granted, other) = (WebServer::start(), WebServer::start());
+    let stack = stack();
+    let api = stack.api;
+    let write = |file: &str, text: &str| std::fs::write(stack.dir.path().join(file), text).unwrap();
+    write("key", SECRET);
+    write(
+        "plugins/hostile.toml",
+        &format!(
+            "http = [{:?}, {:?}]\nsecrets = [\"key\"]\nenv = [\"A\", \"B\"]\nscratch = \"1MiB\"",
+            granted.url(""),
+            other.url("")
+        ),
+    );
+    write(
+        "sentinel.toml",
+        &format!(
+            "[grants.hostile]\nhttp = [{{ origin = {:?}, private = true }}]\nscratch = \"1MiB\"\n\
+             secrets = {{ key = {{ file = \"key\" }} }}\nenv = {{ A = \"a\", C = \"c\" }}",
+            granted.url("")
+        ),
+    );
+    let submit =
+        |act: &str| api.submit(&format!(r#"{{"payload":{{"job":"hostile",{act}}},"max_attempts":1}}"#));
+    let post = submit(&format!(r#""do":"http","method":"POST","url":"{}""#, granted.url("/")));
+    let denied = submit(&format!(r#""do":"http","url":"{}""#, other.url("/")));
+    let env = submit(r#""do":"env""#);
+    let tell = submit(r#""do":"tell","secret":"key","by":"failure""#);
+    let print = submit(r#""do":"tell","secret":"key","by":"stdout""#);
+    let file = submit(r#""do":"write-file","path":"/scratch/a","text":"b""#);
+    let endless = submit(r#""do":"sleep-forever""#);
+    lose_two_workers(&stack, 7);
+    let mut worker = stack.worker(&["--concurrency", "8"]);
+
+    let result = |id: &str| {
+        assert_eq!(ended(&stack, id)["status"], "COMPLETED", "{}", api.task(id));
+        api.get(&format!("/v1/tasks/{id}/result")).text()
+    };
+    assert!(result(&post).contains("hello"));
+    assert_eq!(granted.headers("idempotency-key"), [format!("{post}:1")]);
+    assert!(result(&denied).contains("HttpRequestDenied"));
+    assert_eq!(other.seen(), Vec::<String>::new());
+    assert_eq!(result(&env), r#"{"args":["hostile"],"env":{"A":"a"}}"#);
+    assert_eq!(ended(&stack, &tell)["error"]["message"], "it is [secret key].");
+    assert_eq!(result(&print), SECRET.len().to_string());
+    assert_eq!(api.get(&format!("/v1/tasks/{print}/logs")).text(), "it is [secret key].\n");
+    assert_eq!(result(&file), "\"b\"");
+
+    // One that is killed leaves its directory to its parent, which removes it.
+    let child = child_of(&worker, &endless);
+    let scratch =
+        || std::fs::read_dir(stack.dir.path().join("sentinel-data/scratch")).map_or(0, Iterator::count);
+    wait_for("the child's directory", || (scratch() == 1).then_some(()));
+    signal(child, Signal::KILL);
+    wait_for("nothing to be left", || (scratch() == 0).then_some(()));
+    assert_eq!(ended(&stack, &endless)["error"]["kind"], "worker_lost");
+
+    let job = api.get("/v1/jobs/hostile").text();
+    assert!(job.contains(&format!("\"http {}\",\"env B\"", other.url(""))), "{job}");
+    assert_eq!(worker.terminate(), Some(0));
+    assert!(!stack.log().contains(SECRET));
+    assert!(!job.contains(SECRET) && !api.get("/v1/workers").text().contains(SECRET));
 }
 
 #[test]

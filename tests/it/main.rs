@@ -8,5 +8,6 @@ mod contract;
 mod crashes;
 mod effects;
 mod faults;
+mod grants;
 mod redis_faults;
 mod schedules;

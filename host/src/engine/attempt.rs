@@ -5,24 +5,28 @@
 //! out; the epoch deadline is set before any of the guest's code runs, start functions included.
 
 use std::{
+    fmt, io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::runtime::spawn_blocking;
 
 use super::{
     bindings::sentinel::job::types,
     cpu::CpuMeter,
     effects::{Buffer, Durable},
-    host::Host,
+    host::{Host, Sandbox},
     imports::{Parents, ProgressCell},
     interrupt::Interrupt,
     limits::Limits,
     log::LogSink,
-    outcome::{Report, Usage},
+    outcome::{Outcome, Report, Usage},
     plugin::Plugin,
+    scratch::Scratch,
+    secret::{Cut, Secrets},
     verdict::{self, Called, Circumstances, Halt, Phase},
 };
 
@@ -62,6 +66,8 @@ pub struct Call {
     pub parents: Option<Arc<dyn Parents>>,
     /// What outlives it; without, state is empty and nothing is kept.
     pub durable: Option<Arc<dyn Durable>>,
+    /// How many of its HTTP requests have been numbered before, by the attempt that it goes on from.
+    pub http_requests: u64,
 }
 
 impl Call {
@@ -75,6 +81,7 @@ impl Call {
             interrupt: Interrupt::new(),
             parents: None,
             durable: None,
+            http_requests: 0,
         }
     }
 }
@@ -82,12 +89,28 @@ impl Call {
 /// Makes the attempt.
 pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let started = Instant::now();
-    let Call { task, limits, progress, interrupt, parents, durable } = call;
+    let Call { task, limits, progress, interrupt, parents, durable, http_requests } = call;
+    let grants = plugin.grants();
     let payload_bytes = task.payload.len() as u64;
     let log = LogSink::new(limits.log_bytes);
     let meter = Arc::new(CpuMeter::default());
+    let scratch = match scratch_of(plugin).await {
+        Ok(scratch) => scratch,
+        Err(error) => return no_scratch(error),
+    };
+    let sandbox = Sandbox {
+        limits: &limits,
+        grants,
+        task: &task,
+        http_requests,
+        scratch: scratch.as_ref().map(Scratch::path).zip(grants.scratch_bytes),
+        log: &log,
+    };
     let buffer = Buffer::new(durable);
-    let host = Host::new(&limits, Arc::clone(&meter), interrupt.clone(), progress, parents, buffer, &log);
+    let host = match Host::new(&sandbox, Arc::clone(&meter), interrupt.clone(), progress, parents, buffer) {
+        Ok(host) => host,
+        Err(error) => return no_scratch(error),
+    };
     let mut store = store(plugin, &limits, host);
 
     let running = plugin.engine().ticker().running();
@@ -97,7 +120,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let data = store.data();
     let circumstances = Circumstances {
         refusal: data.limiter.refusal(),
-        stderr_tail: log.stderr_tail(),
+        stderr_tail: log.stderr_tail(&grants.secrets),
         result_limit: limits.result_bytes,
         wall: limits.wall,
         cpu: data.cpu_limit,
@@ -109,13 +132,41 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
         wait: spent.wait,
         wall: Duration::ZERO,
         peak_memory_bytes: data.limiter.peak_memory() as u64,
-        transfer_bytes: payload_bytes + returned_bytes + data.imported_bytes + log.written_bytes(),
+        transfer_bytes: payload_bytes + returned_bytes + data.carried_bytes() + log.written_bytes(),
     };
     let effects = store.data_mut().effects.take();
     drop(store);
-    let outcome = verdict::of(called, &circumstances);
+    if let Some(scratch) = scratch {
+        scratch.remove().await;
+    }
+    let outcome = verdict::of(redacted(called, &grants.secrets), &circumstances);
     usage.wall = started.elapsed();
-    Report { outcome, usage, log: log.take(), effects }
+    Report { outcome, usage, log: log.take(&grants.secrets), effects }
+}
+
+/// A directory for the attempt, if it has been granted one.
+async fn scratch_of(plugin: &Plugin) -> io::Result<Option<Scratch>> {
+    if plugin.grants().scratch_bytes.is_none() {
+        return Ok(None);
+    }
+    let engine = plugin.engine().clone();
+    spawn_blocking(move || engine.scratch().make()).await.map(Some)
+}
+
+fn no_scratch(error: impl fmt::Display) -> Report {
+    Report::of(Outcome::Pressure(format!("there is no scratch directory to be had: {error}")))
+}
+
+/// What the guest says of its failure, without its secrets. A result is its own, byte for byte.
+fn redacted(called: Called, secrets: &Secrets) -> Called {
+    let redacted = |text| secrets.redacted(text, Cut::Nowhere);
+    called.map(|returned| {
+        returned.map_err(|failure| match failure {
+            types::Failure::Retryable(text) => types::Failure::Retryable(redacted(text)),
+            types::Failure::RetryAfter((wait, text)) => types::Failure::RetryAfter((wait, redacted(text))),
+            types::Failure::Permanent(text) => types::Failure::Permanent(redacted(text)),
+        })
+    })
 }
 
 fn store(plugin: &Plugin, limits: &Limits, host: Host) -> Store<Host> {

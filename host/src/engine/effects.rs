@@ -126,6 +126,8 @@ pub(crate) struct Buffer {
 struct Checkpoint {
     bytes: Vec<u8>,
     effects: Effects,
+    /// How many HTTP requests had been given a number.
+    requests: u64,
 }
 
 impl Buffer {
@@ -241,10 +243,12 @@ impl Buffer {
         }
     }
 
-    pub(crate) async fn save(&mut self, bytes: Vec<u8>) -> wasmtime::Result<()> {
+    /// Keeps this; `requests` is how many HTTP requests have been given a number.
+    pub(crate) async fn save(&mut self, bytes: Vec<u8>, requests: u64) -> wasmtime::Result<()> {
         self.effects.has_checkpoint = true;
         let own = bytes.len();
-        let checkpoint = postcard::to_allocvec(&Checkpoint { bytes, effects: self.effects.clone() })?;
+        let checkpoint =
+            postcard::to_allocvec(&Checkpoint { bytes, effects: self.effects.clone(), requests })?;
         if checkpoint.len() > CHECKPOINT_BYTES {
             return limit(format!(
                 "its checkpoint has {} bytes, {own} of its own and the rest its effects; \
@@ -259,16 +263,17 @@ impl Buffer {
         Err(wasmtime::Error::new(Halt::Interrupted(Reason::Stopped)))
     }
 
-    pub(crate) async fn load(&mut self) -> wasmtime::Result<Option<Vec<u8>>> {
+    /// What was kept last, and how many requests had been given a number.
+    pub(crate) async fn load(&mut self) -> wasmtime::Result<Option<(Vec<u8>, u64)>> {
         let kept = match &self.durable {
             Some(durable) => durable.load().await,
             None => None,
         };
         let Some(kept) = kept else { return Ok(None) };
-        let Checkpoint { bytes, effects } = postcard::from_bytes(&kept)?;
+        let Checkpoint { bytes, effects, requests } = postcard::from_bytes(&kept)?;
         self.effects = effects;
         self.seen.clear();
-        Ok(Some(bytes))
+        Ok(Some((bytes, requests)))
     }
 
     /// What it has read and changed.

@@ -4,15 +4,20 @@
 //! reads. Does not outlive the attempt. Invariant: a guest reaches nothing of the host that is
 //! not in here, and nothing in here was used by another attempt.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{
+    WasiCtx, WasiCtxView, WasiView,
+    filesystem::{FsPerms, WasiFilesystemCtxView},
+};
 
 use super::{
+    attempt::GuestTask,
     cpu::CpuMeter,
     effects::Buffer,
-    imports::{Parents, ProgressCell},
+    grants::Grants,
+    imports::{Http, Parents, ProgressCell, Quota},
     interrupt::Interrupt,
     limiter::Limiter,
     limits::Limits,
@@ -27,6 +32,9 @@ const RANDOM_BYTES: usize = 4 << 20;
 pub(crate) struct Host {
     wasi: WasiCtx,
     resources: ResourceTable,
+    pub(crate) http: Http,
+    scratch: Option<Quota>,
+    pub(crate) grants: Arc<Grants>,
     pub(crate) limiter: Limiter,
     pub(crate) meter: Arc<CpuMeter>,
     pub(crate) cpu_limit: Duration,
@@ -38,21 +46,36 @@ pub(crate) struct Host {
     pub(crate) imported_bytes: u64,
 }
 
+/// What a guest gets.
+pub(crate) struct Sandbox<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) grants: &'a Arc<Grants>,
+    pub(crate) task: &'a GuestTask,
+    /// How many HTTP requests have been numbered before this attempt.
+    pub(crate) http_requests: u64,
+    /// Its directory, and how many bytes it may hold.
+    pub(crate) scratch: Option<(&'a Path, u64)>,
+    pub(crate) log: &'a LogSink,
+}
+
 impl Host {
     pub(crate) fn new(
-        limits: &Limits,
+        sandbox: &Sandbox<'_>,
         meter: Arc<CpuMeter>,
         interrupt: Interrupt,
         progress: Arc<ProgressCell>,
         parents: Option<Arc<dyn Parents>>,
         effects: Buffer,
-        log: &LogSink,
-    ) -> Self {
+    ) -> wasmtime::Result<Self> {
+        let Sandbox { limits, grants, task, http_requests, scratch, .. } = *sandbox;
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(limits.handles);
-        Self {
-            wasi: sealed_wasi(limits, log),
+        Ok(Self {
+            wasi: wasi(sandbox)?,
             resources,
+            scratch: scratch.map(|(_, limit)| Quota::new(limit)),
+            http: Http::new(grants, &task.id, limits, http_requests),
+            grants: Arc::clone(grants),
             limiter: Limiter::new(limits.memory_bytes, limits.table_elements),
             meter,
             cpu_limit: limits.cpu(),
@@ -61,7 +84,21 @@ impl Host {
             parents,
             effects,
             imported_bytes: 0,
-        }
+        })
+    }
+
+    /// Bytes that crossed the boundary by imports.
+    pub(crate) fn carried_bytes(&self) -> u64 {
+        self.imported_bytes.saturating_add(self.http.carried_bytes())
+    }
+
+    pub(crate) fn filesystem_and_scratch(&mut self) -> (WasiFilesystemCtxView<'_>, Option<&mut Quota>) {
+        let view = WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.resources };
+        (view, self.scratch.as_mut())
+    }
+
+    pub(crate) fn http_and_resources(&mut self) -> (&mut Http, &mut ResourceTable) {
+        (&mut self.http, &mut self.resources)
     }
 
     pub(crate) fn count_imported(&mut self, bytes: usize) {
@@ -69,9 +106,17 @@ impl Host {
     }
 }
 
-/// WASI with nothing granted: no environment, no arguments, no directories, no network.
-fn sealed_wasi(limits: &Limits, log: &LogSink) -> WasiCtx {
+/// WASI with no more than was granted: its own name for an argument, no sockets.
+fn wasi(sandbox: &Sandbox<'_>) -> wasmtime::Result<WasiCtx> {
+    let Sandbox { limits, grants, task, scratch, log, .. } = sandbox;
     let mut wasi = WasiCtx::builder();
+    wasi.arg(&task.job);
+    for (name, value) in &grants.env {
+        wasi.env(name, value);
+    }
+    if let Some((dir, _)) = scratch {
+        wasi.preopened_dir(dir, "/scratch", FsPerms::ReadWrite)?;
+    }
     wasi.stdout(log.stdout())
         .stderr(log.stderr())
         // Without these a guest is refused each address, but gets a file descriptor per socket.
@@ -79,7 +124,7 @@ fn sealed_wasi(limits: &Limits, log: &LogSink) -> WasiCtx {
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(limits.transfer_bytes.min(RANDOM_BYTES) as u64);
-    wasi.build()
+    Ok(wasi.build())
 }
 
 impl WasiView for Host {

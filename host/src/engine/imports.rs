@@ -6,6 +6,8 @@
 
 mod checkpoint;
 mod config_store;
+mod filesystem;
+mod http;
 mod outbox;
 mod parents;
 mod progress;
@@ -16,6 +18,10 @@ use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 
 use super::{bindings::Job, host::Host};
 
+pub use config_store::SECRET_PREFIX;
+pub(crate) use filesystem::Quota;
+pub(crate) use http::Http;
+pub use http::{HttpGrant, NoOrigin, Origin};
 pub use parents::{KnownParents, LookUp, Parent, ParentStatus, Parents};
 pub use progress::{Progress, ProgressCell};
 pub(crate) use refused::NotGranted;
@@ -24,6 +30,8 @@ pub(crate) use refused::NotGranted;
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    filesystem::link(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     Job::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
     Ok(linker)
 }
@@ -36,8 +44,8 @@ const OURS: &[&str] = &["types", "progress", "parents", "state", "outbox", "chec
 enum Provision {
     /// It is in [`linker`].
     Linked,
-    /// `wasi:config/store`, with nothing in it.
-    EmptyConfig,
+    /// `wasi:config/store`, whatever its version.
+    Config,
     /// Known, and refused when it is called.
     Refused,
     Unknown,
@@ -53,8 +61,11 @@ impl Provision {
             {
                 Self::Linked
             }
-            "wasi:http" if version.starts_with("0.2.") => Self::Refused,
-            "wasi:config" => Self::EmptyConfig,
+            "wasi:http" if version.starts_with("0.2.") => match path {
+                "wasi:http/types" | "wasi:http/outgoing-handler" => Self::Linked,
+                _ => Self::Refused,
+            },
+            "wasi:config" => Self::Config,
             "sentinel:job"
                 if version.starts_with("0.1.")
                     && path.strip_prefix("sentinel:job/").is_some_and(|name| OURS.contains(&name)) =>
@@ -81,7 +92,7 @@ pub(crate) fn linker_for(
         let item = import.ty;
         match Provision::of(name) {
             Provision::Linked => {}
-            Provision::EmptyConfig => config_store::link(&mut linker, name)?,
+            Provision::Config => config_store::link(&mut linker, name)?,
             Provision::Refused => refused::link(&mut linker, engine, name, &item, &resources)?,
             Provision::Unknown if is_only_types(engine, &item) => {}
             Provision::Unknown => unknown.push(name.to_owned()),
@@ -116,8 +127,9 @@ mod tests {
         for (import, expected) in [
             ("wasi:io/streams@0.2.12", Provision::Linked),
             ("wasi:io/streams@0.3.0", Provision::Unknown),
-            ("wasi:http/outgoing-handler@0.2.3", Provision::Refused),
-            ("wasi:config/store@0.2.0-draft", Provision::EmptyConfig),
+            ("wasi:http/outgoing-handler@0.2.3", Provision::Linked),
+            ("wasi:http/incoming-handler@0.2.3", Provision::Refused),
+            ("wasi:config/store@0.2.0-draft", Provision::Config),
             ("sentinel:job/progress@0.1.7", Provision::Linked),
             ("sentinel:job/parents@0.1.0", Provision::Linked),
             ("sentinel:job/progress@0.2.0", Provision::Unknown),

@@ -19,6 +19,8 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
+use super::secret::{Cut, Secrets};
+
 /// How much of the end of stderr is kept for a failure's message.
 const TAIL_BYTES: usize = 2048;
 
@@ -81,27 +83,30 @@ impl LogSink {
         written.dropped.saturating_add(written.kept.len() as u64)
     }
 
-    /// The last of stderr, without a cut line at its start, trimmed.
-    pub(crate) fn stderr_tail(&self) -> String {
-        let written = self.lock();
-        let tail = written.stderr_tail.as_slice();
-        let start = tail.len().saturating_sub(TAIL_BYTES);
+    /// The last of stderr, without a cut line at its start and without secrets, trimmed.
+    pub(crate) fn stderr_tail(&self, secrets: &Secrets) -> String {
+        let tail = String::from_utf8_lossy(&self.lock().stderr_tail).into_owned();
+        // Before it is cut again, and a secret with it.
+        let tail = secrets.redacted(tail, Cut::Start);
+        let start = tail.ceil_char_boundary(tail.len().saturating_sub(TAIL_BYTES));
         let tail = if start == 0 {
-            tail
+            tail.as_str()
         } else {
             let tail = &tail[start..];
-            tail.iter().position(|byte| *byte == b'\n').map_or(tail, |newline| &tail[newline + 1..])
+            tail.split_once('\n').map_or(tail, |(_, whole_lines)| whole_lines)
         };
-        String::from_utf8_lossy(tail).trim().to_owned()
+        tail.trim().to_owned()
     }
 
-    /// Takes what was kept out of the sink.
-    pub(crate) fn take(&self) -> Log {
+    /// Takes what was kept out of the sink, without secrets.
+    pub(crate) fn take(&self, secrets: &Secrets) -> Log {
         let mut written = self.lock();
         let kept = std::mem::take(&mut written.kept);
-        let mut text = String::from_utf8(kept)
+        let text = String::from_utf8(kept)
             .unwrap_or_else(|invalid| String::from_utf8_lossy(invalid.as_bytes()).into_owned());
-        // What replaces a byte is longer than it.
+        let cut = if written.dropped == 0 { Cut::Nowhere } else { Cut::End };
+        let mut text = secrets.redacted(text, cut);
+        // What replaces a byte or a secret may be longer than it.
         let end = text.floor_char_boundary(written.limit);
         let dropped_bytes = written.dropped.saturating_add((text.len() - end) as u64);
         text.truncate(end);
@@ -198,7 +203,7 @@ mod tests {
         sink.write(Source::Stdout, b"abc");
         sink.write(Source::Stderr, b"defg");
         assert_eq!(sink.written_bytes(), 7);
-        assert_eq!(sink.take(), Log { text: "abcde".into(), dropped_bytes: 2 });
+        assert_eq!(sink.take(&Secrets::default()), Log { text: "abcde".into(), dropped_bytes: 2 });
     }
 
     #[test]
@@ -209,7 +214,7 @@ mod tests {
         }
         sink.write(Source::Stdout, b"not this");
         sink.write(Source::Stderr, b"the end\n");
-        let tail = sink.stderr_tail();
+        let tail = sink.stderr_tail(&Secrets::default());
         assert!(tail.ends_with("line 999\nthe end"), "{tail}");
         assert!(tail.len() <= TAIL_BYTES && tail.starts_with("line "), "{tail}");
     }
@@ -218,6 +223,6 @@ mod tests {
     fn what_is_not_utf8_is_replaced_within_the_limit() {
         let sink = LogSink::new(5);
         sink.write(Source::Stdout, b"a\xffb\xff");
-        assert_eq!(sink.take(), Log { text: "a\u{fffd}b".into(), dropped_bytes: 3 });
+        assert_eq!(sink.take(&Secrets::default()), Log { text: "a\u{fffd}b".into(), dropped_bytes: 3 });
     }
 }

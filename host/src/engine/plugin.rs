@@ -13,6 +13,7 @@ use super::{
     bindings::JobPre,
     deadline::Deadlines,
     digest::Digest,
+    grants::Grants,
     host::Host,
     limits::Limits,
     outcome::Report,
@@ -28,6 +29,7 @@ struct Inner {
     name: PluginName,
     digest: Digest,
     limits: Limits,
+    grants: Arc<Grants>,
     pre: JobPre<Host>,
     compile_time: Duration,
     from_cache: bool,
@@ -43,7 +45,8 @@ impl Plugin {
         from_cache: bool,
     ) -> Self {
         let limits = engine.config().defaults.bounded_by(&engine.config().ceilings);
-        Self(Arc::new(Inner { engine, name, digest, limits, pre, compile_time, from_cache }))
+        let grants = Arc::default();
+        Self(Arc::new(Inner { engine, name, digest, limits, grants, pre, compile_time, from_cache }))
     }
 
     /// The job's name.
@@ -59,6 +62,11 @@ impl Plugin {
     /// The limits of its attempts.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// What its attempts may reach.
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.0.grants
     }
 
     /// The interfaces that it imports.
@@ -83,6 +91,12 @@ impl Plugin {
     pub fn with_limits(&self, limits: &Limits) -> Self {
         let limits = limits.bounded_by(&self.0.engine.config().ceilings);
         Self(Arc::new(Inner { limits, ..(*self.0).clone() }))
+    }
+
+    /// The same job with what it has been granted.
+    #[must_use]
+    pub fn with_grants(&self, grants: Grants) -> Self {
+        Self(Arc::new(Inner { grants: Arc::new(grants), ..(*self.0).clone() }))
     }
 
     /// The limits of an attempt at a task with this timeout, which replaces the wall time.

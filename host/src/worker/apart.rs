@@ -77,6 +77,11 @@ pub(super) async fn run(shared: &Shared, plugin: &Plugin, call: Call, room: impl
         reason = interrupt.raised() => End::Report(stopped(reason)),
     };
     process.kill().await;
+    if plugin.grants().scratch_bytes.is_some() {
+        let engine = plugin.engine().clone();
+        // Nobody waits: what is left of it is in nobody's way.
+        tokio::task::spawn_blocking(move || engine.scratch().sweep());
+    }
     match end {
         // Whoever ends the worker may end the child first.
         End::Died(_) if shared.is_draining() || interrupt.reason().is_some() => {

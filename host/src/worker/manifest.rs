@@ -1,118 +1,346 @@
-//! What a plugin asks for on behalf of its tasks: `<name>.toml` beside `<name>.wasm`.
+//! What a plugin asks for: `<name>.toml` beside `<name>.wasm`.
 //!
-//! ```toml
-//! [limits]
-//! timeout = "10s"
-//!
-//! [retry]
-//! max_attempts = 5
-//! backoff = { kind = "fixed", base = "2s" }
-//! ```
-//!
-//! An unknown key or a bad value refuses the plugin.
+//! Owns the manifest's keys. Grants nothing: what is asked for here is given as far as the operator
+//! grants it (`grants.rs`). An unknown key or a bad value refuses the plugin.
 
-use std::{io::ErrorKind, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path, time::Duration};
 
-use sentinel_queue::{Backoff, Policy, duration, retry::BackoffKind};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use sentinel_queue::{Backoff, Policy, retry::BackoffKind};
+use toml::{Table, Value};
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Manifest {
-    limits: Limits,
-    retry: Retry,
+use super::{
+    asked::AskedLimits,
+    strict::{Section, Wrong, count, list, size, span, text},
+};
+use crate::engine::{Origin, SECRET_PREFIX};
+
+const KEYS: [&str; 9] =
+    ["description", "limits", "retry", "http", "env", "secrets", "config", "scratch", "stdout"];
+
+/// How large a manifest may be, in bytes.
+const MAX_BYTES: u64 = 64 << 10;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// The largest scratch directory that can be asked for or granted.
+pub(super) const MAX_SCRATCH: u64 = 64 << 30;
+
+/// A plugin's manifest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifest {
+    /// What the job does, for people.
+    pub description: Option<String>,
+    /// What its tasks ask for when they do not say.
+    pub policy: Policy,
+    /// The limits that it wants.
+    pub limits: AskedLimits,
+    /// Where it wants to send requests.
+    pub http: Vec<Origin>,
+    /// The environment variables that it wants, by name.
+    pub env: Vec<String>,
+    /// The secrets that it wants, by name.
+    pub secrets: Vec<String>,
+    /// What `wasi:config/store` tells it.
+    pub config: BTreeMap<String, String>,
+    /// How many bytes it wants in a directory of its own.
+    pub scratch: Option<u64>,
+    /// What becomes of its standard output.
+    pub stdout: Stdout,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Limits {
-    #[serde(deserialize_with = "span")]
-    timeout: Option<Duration>,
+/// What becomes of a command's standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdout {
+    /// It is the result, and must be JSON.
+    #[default]
+    Json,
+    /// It becomes a JSON string, which is the result.
+    Text,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Retry {
-    max_attempts: Option<u32>,
-    backoff: Option<Wait>,
+impl Manifest {
+    /// What the manifest beside a plugin says; nothing if there is none. The error names the file.
+    pub(super) fn beside(plugin: &Path) -> Result<Self, String> {
+        let file = plugin.with_extension("toml");
+        match read(&file) {
+            Ok(None) => Ok(Self::default()),
+            Ok(Some(text)) => Self::parse(&text).map_err(|wrong| wrong.to_string()),
+            Err(error) => Err(format!("it cannot be read: {error}")),
+        }
+        .map_err(|wrong| format!("its manifest {}: {wrong}", file.display()))
+    }
+
+    /// Reads a manifest's text.
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        let table: Table = toml::from_str(text).map_err(|error| {
+            let before = error.span().map_or(text, |span| text.get(..span.start).unwrap_or(text));
+            Wrong::new(format!("line {}: {}", before.matches('\n').count() + 1, error.message()))
+        })?;
+        let top = Section::new("", &table, &KEYS)?;
+        let limits = AskedLimits::under(&top, "limits")?;
+        Ok(Self {
+            description: top.get("description", description)?,
+            policy: policy(&top, limits.timeout)?,
+            limits,
+            http: top.get("http", list(str::parse::<Origin>))?.unwrap_or_default(),
+            env: top.get("env", list(variable))?.unwrap_or_default(),
+            secrets: top.get("secrets", list(secret))?.unwrap_or_default(),
+            config: config(&top)?,
+            scratch: top.get("scratch", size(1, MAX_SCRATCH))?,
+            stdout: top.get("stdout", stdout)?.unwrap_or_default(),
+        })
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wait {
-    kind: Option<BackoffKind>,
-    #[serde(default, deserialize_with = "span")]
-    base: Option<Duration>,
-    #[serde(default, deserialize_with = "span")]
-    max: Option<Duration>,
-    jitter: Option<bool>,
-}
-
-fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    duration::parse(&text).map(Some).map_err(D::Error::custom)
-}
-
-/// What the manifest beside a plugin says; nothing if there is none.
-pub(super) fn defaults_beside(plugin: &Path) -> Result<Policy, String> {
-    let file = plugin.with_extension("toml");
-    let wrong = |error: &dyn std::fmt::Display| format!("its manifest {}: {error}", file.display());
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Policy::default()),
-        Err(error) => return Err(wrong(&error)),
+fn read(file: &Path) -> std::io::Result<Option<String>> {
+    let opened = match File::open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
-    let Manifest { limits, retry } = toml::from_str(&text).map_err(|error| wrong(&error))?;
-    if retry.max_attempts.is_some_and(|count| !(1..=1000).contains(&count)) {
-        return Err(wrong(&"retry.max_attempts must be from 1 to 1000"));
+    let mut text = String::new();
+    opened.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {MAX_BYTES} bytes")));
     }
-    let day = Duration::from_hours(24);
-    if limits.timeout.is_some_and(|timeout| timeout.is_zero() || timeout > day) {
-        return Err(wrong(&"limits.timeout must be from 1ms to 24h"));
-    }
+    Ok(Some(text))
+}
+
+fn description(value: &Value) -> Result<String, &'static str> {
+    let text = text(value)?;
+    if text.len() <= 1000 { Ok(text.to_owned()) } else { Err("must have at most 1000 bytes") }
+}
+
+fn policy(top: &Section<'_>, timeout: Option<Duration>) -> Result<Policy, Wrong> {
+    let Some(retry) = top.section("retry", &["max_attempts", "backoff"])? else {
+        return Ok(Policy { timeout, ..Policy::default() });
+    };
     let default = Backoff::default();
-    let backoff = retry.backoff.map(|wait| Backoff {
-        kind: wait.kind.unwrap_or(default.kind),
-        base: wait.base.unwrap_or(default.base),
-        max: wait.max.unwrap_or(default.max),
-        jitter: wait.jitter.unwrap_or(default.jitter),
+    let backoff = retry.section("backoff", &["kind", "base", "max", "jitter"])?;
+    let backoff = backoff.map(|backoff| {
+        Ok(Backoff {
+            kind: backoff.get("kind", kind)?.unwrap_or(default.kind),
+            base: backoff.get("base", span(Duration::ZERO, DAY))?.unwrap_or(default.base),
+            max: backoff.get("max", span(Duration::ZERO, DAY))?.unwrap_or(default.max),
+            jitter: backoff
+                .get("jitter", |value| value.as_bool().ok_or("must be true or false"))?
+                .unwrap_or(default.jitter),
+        })
     });
-    Ok(Policy { timeout: limits.timeout, max_attempts: retry.max_attempts, backoff })
+    let max_attempts = retry.get("max_attempts", count(1, 1000))?;
+    Ok(Policy { timeout, max_attempts, backoff: backoff.transpose()? })
+}
+
+fn kind(value: &Value) -> Result<BackoffKind, &'static str> {
+    match value.as_str() {
+        Some("exponential") => Ok(BackoffKind::Exponential),
+        Some("linear") => Ok(BackoffKind::Linear),
+        Some("fixed") => Ok(BackoffKind::Fixed),
+        _ => Err("must be \"exponential\", \"linear\" or \"fixed\""),
+    }
+}
+
+fn stdout(value: &Value) -> Result<Stdout, &'static str> {
+    match value.as_str() {
+        Some("json") => Ok(Stdout::Json),
+        Some("text") => Ok(Stdout::Text),
+        _ => Err("must be \"json\" or \"text\""),
+    }
+}
+
+fn config(top: &Section<'_>) -> Result<BTreeMap<String, String>, Wrong> {
+    let Some(config) = top.names("config")? else { return Ok(BTreeMap::new()) };
+    let entry = |key: &str| {
+        if key.starts_with(SECRET_PREFIX) {
+            return Err(config.wrong(key, "such keys are for secrets: ask for it in `secrets`"));
+        }
+        let value = config.get(key, text)?.unwrap_or_default();
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    config.keys().map(entry).collect()
+}
+
+/// The name of an environment variable.
+pub(super) fn variable(name: &str) -> Result<String, &'static str> {
+    let mut bytes = name.bytes();
+    let fits = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.len() <= 128;
+    if fits { Ok(name.to_owned()) } else { Err("must be a variable's name: [A-Za-z_][A-Za-z0-9_]{0,127}") }
+}
+
+/// The name of a secret.
+pub(super) fn secret(name: &str) -> Result<String, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
+        Ok(name.to_owned())
+    } else {
+        Err("must be a secret's name: [A-Za-z0-9._-]{1,64}")
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
     use super::*;
 
-    fn read(text: &str) -> Result<Policy, String> {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("job.toml"), text).unwrap();
-        defaults_beside(&directory.path().join("job.wasm"))
+    /// Everything that there is.
+    const FULL: &str = r#"
+description = "Does all there is to do."
+http = ["https://api.example.org", "http://*.example.net:8080"]
+env = ["REGION"]
+secrets = ["api-key"]
+scratch = "64MiB"
+stdout = "text"
+
+[limits]
+timeout = "10s"
+cpu = "5s"
+memory = "256MiB"
+tables = 30000
+result = "64KiB"
+log = "128KiB"
+transfer = "32MiB"
+handles = 500
+
+[retry]
+max_attempts = 5
+backoff = { kind = "fixed", base = "2s", max = "1m", jitter = false }
+
+[config]
+url = "https://api.example.org/v1"
+"two words" = ""
+"#;
+
+    #[test]
+    fn a_manifest_says_what_is_asked_for() {
+        let manifest = Manifest::parse(FULL).unwrap();
+        let expected = Manifest {
+            description: Some("Does all there is to do.".into()),
+            policy: Policy {
+                timeout: Some(Duration::from_secs(10)),
+                max_attempts: Some(5),
+                backoff: Some(Backoff {
+                    kind: BackoffKind::Fixed,
+                    base: Duration::from_secs(2),
+                    max: Duration::from_mins(1),
+                    jitter: false,
+                }),
+            },
+            limits: AskedLimits {
+                timeout: Some(Duration::from_secs(10)),
+                cpu: Some(Duration::from_secs(5)),
+                memory: Some(256 << 20),
+                tables: Some(30_000),
+                result: Some(64 << 10),
+                log: Some(128 << 10),
+                transfer: Some(32 << 20),
+                handles: Some(500),
+            },
+            http: ["https://api.example.org", "http://*.example.net:8080"]
+                .map(|http| http.parse().unwrap())
+                .into(),
+            env: vec!["REGION".into()],
+            secrets: vec!["api-key".into()],
+            config: [("url", "https://api.example.org/v1"), ("two words", "")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            scratch: Some(64 << 20),
+            stdout: Stdout::Text,
+        };
+        assert_eq!(manifest, expected);
+        assert_eq!(Manifest::parse("").unwrap(), Manifest::default());
     }
 
     #[test]
-    fn a_manifest_says_what_tasks_ask_for() {
-        let policy = read(
-            "[limits]\ntimeout = \"10s\"\n[retry]\nmax_attempts = 5\nbackoff = { kind = \"fixed\", base = \"2s\" }",
-        );
-        let policy = policy.unwrap();
-        assert_eq!((policy.timeout, policy.max_attempts), (Some(Duration::from_secs(10)), Some(5)));
-        let backoff = policy.backoff.unwrap();
-        assert_eq!((backoff.kind, backoff.base), (BackoffKind::Fixed, Duration::from_secs(2)));
-        assert_eq!(read("").unwrap(), Policy::default());
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
+    fn what_is_wrong_is_named_with_the_fix() {
         for (text, named) in [
-            ("[retries]", "retries"),
-            ("[retry]\nmax_attempts = 0", "max_attempts"),
-            ("[limits]\ntimeout = \"5\"", "timeout"),
-            ("[limits]\ntimeout = \"25h\"", "timeout"),
-            ("[retry]\nbackoff = { kind = \"odd\" }", "odd"),
+            ("[retries]", "retries: no such key: did you mean \"retry\"?"),
+            ("[limit]", "limit: no such key: did you mean \"limits\"?"),
+            ("[limits]\ntimeot = \"1s\"", "limits.timeot: no such key: did you mean \"timeout\"?"),
+            ("[retry]\nmax_attempts = 0", "retry.max_attempts: 0: must be an integer from 1 to 1000"),
+            ("[retry]\nbackoff = { kind = \"odd\" }", "retry.backoff.kind: \"odd\": must be"),
+            ("[limits]\ntimeout = \"5\"", "limits.timeout: \"5\": must be"),
+            ("[limits]\ntimeout = \"25h\"", "from 1ms to 1d"),
+            ("http = \"https://example.org\"", "http: \"https://example.org\": must be a list"),
+            ("http = [\"example.org\"]", "http: the list: \"example.org\" in it must be <scheme>"),
+            ("env = [\"A B\"]", "\"A B\" in it must be a variable's name"),
+            ("secrets = { key = \"hunter2\" }", "secrets: the table: must be a list"),
+            ("[config]\na = 1", "config.a: 1: must be a text"),
+            ("[config]\n\"secret.a\" = \"b\"", "ask for it in `secrets`"),
+            ("scratch = 5", "scratch: 5: must be"),
+            ("stdout = \"yaml\"", "stdout: \"yaml\": must be \"json\" or \"text\""),
+            ("a = 1\n\nb = ", "line 3: "),
         ] {
-            let error = read(text).unwrap_err();
-            assert!(error.contains(named), "{error}");
+            let wrong = Manifest::parse(text).unwrap_err().to_string();
+            assert!(wrong.contains(named), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_is_too_large_or_no_text_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |bytes: &[u8]| {
+            std::fs::write(directory.path().join("job.toml"), bytes).unwrap();
+            Manifest::beside(&directory.path().join("job.wasm")).unwrap_err()
+        };
+        assert!(refused("#".repeat(65_537).as_bytes()).contains("65536 bytes"));
+        assert!(refused(b"\xff").contains("job.toml: it cannot be read"));
+        assert_eq!(Manifest::beside(&directory.path().join("other.wasm")), Ok(Manifest::default()));
+    }
+
+    /// Keys and values that are nearly right, and some that are not.
+    fn nearly() -> impl Strategy<Value = String> {
+        let key = prop_oneof![
+            proptest::sample::select(KEYS.to_vec()).prop_map(str::to_owned),
+            "[a-z_.\"]{0,8}",
+            Just("limits.memory".to_owned()),
+            Just("retry.backoff".to_owned()),
+        ];
+        let value = prop_oneof![
+            any::<i64>().prop_map(|number| number.to_string()),
+            any::<f64>().prop_map(|number| number.to_string()),
+            "\\PC{0,12}".prop_map(|text| format!("{text:?}")),
+            "[0-9]{1,25}(B|KiB|MiB|GiB|ms|s|d)".prop_map(|text| format!("{text:?}")),
+            "https?://[a-z*.:0-9\\[\\]@/]{0,20}".prop_map(|text| format!("[{text:?}]")),
+            "[\\[{]{0,400}",
+            "(\\[|\\{a=){0,200}1?(\\]|\\}){0,200}",
+        ];
+        vec((key, prop_oneof![Just(" = "), Just("="), Just("]\n[")], value), 0..6).prop_map(|lines| {
+            let lines: Vec<_> =
+                lines.into_iter().map(|(key, is, value)| [&key, is, &value].concat()).collect();
+            lines.join("\n")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
+            drop(Manifest::parse(&text));
+        }
+
+        #[test]
+        fn a_generated_manifest_is_read_or_refused(text in nearly()) {
+            if let Err(wrong) = Manifest::parse(&text) {
+                prop_assert!(!wrong.to_string().is_empty());
+            }
+        }
+
+        #[test]
+        fn a_truncated_manifest_is_read_or_refused(at in any::<Index>()) {
+            let at = FULL.floor_char_boundary(at.index(FULL.len()));
+            drop(Manifest::parse(&FULL[..at]));
+        }
+
+        #[test]
+        fn a_changed_manifest_is_read_or_refused(changes in vec((any::<Index>(), any::<u8>()), 1..8)) {
+            let mut bytes = FULL.as_bytes().to_vec();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            drop(Manifest::parse(&String::from_utf8_lossy(&bytes)));
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sentinel_queue::{JobName, Policy};
 use serde::Serialize;
 
-use super::manifest;
+use super::{grants::Granted, manifest::Manifest, terms};
 use crate::engine::{Engine, Plugin};
 
 /// All admitted plugins, and why others were refused.
@@ -30,8 +30,9 @@ pub struct Refusal {
 
 impl Plugins {
     /// Admits every `*.wasm` in these directories; where two have the same name, the first wins.
-    /// A bad file is refused and keeps no other from being admitted.
-    pub fn load(engine: &Engine, dirs: &[PathBuf]) -> Self {
+    /// A bad file is refused and keeps no other from being admitted. Each gets what it asks for and
+    /// is granted.
+    pub fn load(engine: &Engine, dirs: &[PathBuf], granted: &Granted) -> Self {
         let mut plugins = Self::default();
         let mut seen = BTreeSet::new();
         for dir in dirs {
@@ -39,7 +40,7 @@ impl Plugins {
                 Ok(files) => {
                     for file in files {
                         if seen.insert(file.file_name().map(ToOwned::to_owned)) {
-                            plugins.admit(engine, &file);
+                            plugins.admit(engine, &file, granted);
                         }
                     }
                 }
@@ -51,11 +52,18 @@ impl Plugins {
         plugins
     }
 
-    fn admit(&mut self, engine: &Engine, file: &Path) {
+    fn admit(&mut self, engine: &Engine, file: &Path, granted: &Granted) {
         let admitted = engine.admit(file).map_err(|error| error.to_string());
-        let admitted = admitted.and_then(|plugin| Ok((plugin, manifest::defaults_beside(file)?)));
+        let admitted = admitted.and_then(|plugin| {
+            let manifest = Manifest::beside(file)?;
+            Ok((terms::settle(&plugin, &manifest, granted), manifest.policy))
+        });
         match admitted {
             Ok((plugin, defaults)) => {
+                if !plugin.grants().withheld.is_empty() {
+                    let withheld = plugin.grants().withheld.join("; ");
+                    tracing::warn!(job = %plugin.name(), withheld, "the plugin asks for more than it is granted");
+                }
                 tracing::info!(
                     job = %plugin.name(), digest = %plugin.digest(), cached = plugin.from_cache(),
                     compiled_in = ?plugin.compile_time(), "plugin admitted"

@@ -2,8 +2,11 @@
 
 mod admission;
 mod hostile;
+mod http;
 pub(crate) mod lab;
 mod limits;
+mod scratch;
+mod secrets;
 mod stopping;
 mod toolchains;
 mod wat;

@@ -8,6 +8,9 @@
 // A native build is empty: no native linker takes the name of a component's export.
 #![cfg(target_family = "wasm")]
 
+mod http;
+mod scratch;
+
 use std::{
     arch::wasm32::memory_grow,
     collections::BTreeMap,
@@ -29,11 +32,23 @@ use wasip2::{cli::stdout::get_stdout, clocks::monotonic_clock, random};
 use bindings::{
     exports::sentinel::job::handler::{Failure, Guest, Task},
     sentinel::job::{parents, progress},
+    wasi::config::store,
 };
 
 #[allow(missing_docs, clippy::pedantic, reason = "generated")]
 mod bindings {
-    wit_bindgen::generate!({ path: "../../wit", world: "sentinel:job/dependent-job" });
+    wit_bindgen::generate!({
+        path: ["../../wit", "wit"],
+        inline: "
+            package sentinel:hostile;
+            world hostile {
+                include sentinel:job/dependent-job@0.1.0;
+                import wasi:config/store@0.2.0-rc.1;
+            }
+        ",
+        world: "sentinel:hostile/hostile",
+        generate_all,
+    });
 }
 
 const MIB: usize = 1 << 20;
@@ -118,8 +133,42 @@ enum Act {
     Resolve { name: String },
     /// Returns `{"env": {…}, "args": […]}`.
     Env,
+    /// Sends a request.
+    Http(http::Fetch),
+    /// Sends a request, and keeps this up without reading what comes: returns how many were taken.
+    HoldConnections { url: String },
+    /// Returns the value of a key of the configuration, or null.
+    Config { key: String },
+    /// Returns all of the configuration.
+    ConfigAll,
+    /// Gives a secret away.
+    Tell { secret: String, by: By },
+    /// Fills the scratch directory, with so many MiB at most.
+    FillScratch { with: scratch::Fill, mib: usize },
+    /// Writes a file and returns what it reads then.
+    WriteFile { path: String, text: String },
+    /// Returns the names in a directory, sorted.
+    List { path: String },
+    /// Makes a link to a path and returns what can be read by it.
+    ReadByLink { to: String },
+    /// Opens files in the scratch directory without end; returns how many.
+    OpenFiles,
     /// Counts in a global variable, and returns the count: 1 in a fresh instance.
     Global,
+}
+
+/// How something is told.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum By {
+    Stdout,
+    Stderr,
+    /// By a failure.
+    Failure,
+    /// By what a panic says.
+    Panic,
+    Progress,
+    Result,
 }
 
 struct Hostile;
@@ -216,6 +265,37 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
             "env": std::env::vars().collect::<BTreeMap<_, _>>(),
             "args": std::env::args().collect::<Vec<_>>(),
         }),
+        Act::Http(request) => http::fetch(request),
+        Act::HoldConnections { url } => http::hold(&url),
+        Act::Config { key } => json!(store::get(&key).unwrap_or_default()),
+        Act::ConfigAll => json!(store::get_all().unwrap_or_default()),
+        Act::Tell { secret, by } => {
+            let value = store::get(&format!("secret.{secret}")).ok().flatten().unwrap_or_default();
+            match by {
+                By::Stdout => println!("it is {value}."),
+                By::Stderr => eprintln!("it is {value}."),
+                By::Failure => return Err(Failure::Permanent(format!("it is {value}."))),
+                By::Panic => panic!("it is {value}."),
+                By::Progress => progress::report(50, &format!("it is {value}.")),
+                By::Result => return Ok(json!(value).to_string()),
+            }
+            json!(value.len())
+        }
+        Act::FillScratch { with, mib } => scratch::fill(with, mib),
+        Act::WriteFile { path, text } => {
+            or_error(fs::write(&path, text).and_then(|()| fs::read_to_string(&path)))
+        }
+        Act::List { path } => or_error(fs::read_dir(path).map(|entries| {
+            let mut names: Vec<_> =
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            names.join(" ")
+        })),
+        Act::ReadByLink { to } => scratch::read_by_link(&to),
+        Act::OpenFiles => {
+            let open = || fs::File::create("/scratch/file").map(mem::forget).is_ok();
+            json!((0..10_000).take_while(|_| open()).count())
+        }
         Act::Global => {
             static COUNT: AtomicU32 = AtomicU32::new(0);
             json!(COUNT.fetch_add(1, Ordering::Relaxed) + 1)

@@ -5,12 +5,13 @@ use crate::engine::{bindings::sentinel::job::checkpoint, host::Host};
 impl checkpoint::Host for Host {
     async fn save(&mut self, bytes: Vec<u8>) -> wasmtime::Result<()> {
         self.count_imported(bytes.len());
-        self.effects.save(bytes).await
+        self.effects.save(bytes, self.http.outgoing.numbered).await
     }
 
     async fn load(&mut self) -> wasmtime::Result<Option<Vec<u8>>> {
-        let bytes = self.effects.load().await?;
-        self.count_imported(bytes.as_ref().map_or(0, Vec::len));
-        Ok(bytes)
+        let Some((bytes, requests)) = self.effects.load().await? else { return Ok(None) };
+        self.http.outgoing.numbered = requests;
+        self.count_imported(bytes.len());
+        Ok(Some(bytes))
     }
 }

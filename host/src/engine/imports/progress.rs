@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{
     bindings::sentinel::job::{progress, types},
     host::Host,
+    secret::Cut,
     verdict::clipped,
 };
 
@@ -63,6 +64,7 @@ impl types::Host for Host {}
 impl progress::Host for Host {
     fn report(&mut self, percent: u8, message: String) {
         self.count_imported(message.len());
+        let message = self.grants.secrets.redacted(message, Cut::Nowhere);
         let message = if message.len() > MESSAGE_BYTES { clipped(&message, MESSAGE_BYTES) } else { message };
         self.progress.put(Progress { percent: percent.min(100), message });
     }

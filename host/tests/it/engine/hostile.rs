@@ -163,8 +163,8 @@ fn the_network_is_out_of_reach() {
 }
 
 #[test]
-fn environment_and_arguments_are_empty() {
-    assert_eq!(act("\"env\"").returns(), r#"{"args":[],"env":{}}"#);
+fn of_the_environment_and_arguments_a_guest_sees_its_own_name() {
+    assert_eq!(act("\"env\"").returns(), r#"{"args":["hostile"],"env":{}}"#);
 }
 
 #[test]

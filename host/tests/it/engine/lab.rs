@@ -105,12 +105,18 @@ impl Act {
             interrupt: Interrupt::new(),
             parents: None,
             durable: None,
+            http_requests: 0,
         }
     }
 
     /// Runs it alone.
     pub(crate) fn run(&self) -> Report {
         lab().run(&lab().hostile, self.call())
+    }
+
+    /// Runs it alone, as another plugin.
+    pub(crate) fn run_with(&self, plugin: &Plugin) -> Report {
+        lab().run(plugin, self.call())
     }
 
     /// Runs it among ten neighbours. It must end in time, they must complete, and its plugin
@@ -142,7 +148,12 @@ impl Act {
 
     /// Runs it; it must complete, with this result.
     pub(crate) fn returns(&self) -> String {
-        match self.run().outcome {
+        self.returns_with(&lab().hostile)
+    }
+
+    /// Runs it as another plugin; it must complete, with this result.
+    pub(crate) fn returns_with(&self, plugin: &Plugin) -> String {
+        match self.run_with(plugin).outcome {
             Outcome::Completed(result) => result,
             other => panic!("{other:?}"),
         }

@@ -145,12 +145,12 @@ fn a_later_handler_of_the_same_line_is_accepted() {
     assert_eq!(job.run().outcome, Outcome::Completed("42".into()));
 }
 
-/// Imports `wasi:http` with the shape that matters: a resource of its own, one of another
-/// interface's, and a function.
-pub(crate) const HTTP: &str = r#"
+/// Imports what is known and never provided, with the shape that matters: a resource of its own, one
+/// of another interface's, and a function.
+pub(crate) const REFUSED: &str = r#"
     (import "wasi:io/poll@0.2.3" (instance $poll (export "pollable" (type (sub resource)))))
     (alias export $poll "pollable" (type $pollable))
-    (import "wasi:http/types@0.2.3" (instance $http
+    (import "wasi:http/incoming-handler@0.2.3" (instance $http
       (export "fields" (type (sub resource)))
       (export "pollable" (type (eq $pollable)))
       (export "http-error-code" (func (param "x" u32) (result u32)))))
@@ -158,15 +158,15 @@ pub(crate) const HTTP: &str = r#"
     (core instance $http_ (export "call" (func $call)))"#;
 
 #[test]
-fn what_is_not_granted_loads() {
-    let job = Job { component: HTTP, ..Job::default() };
+fn what_is_refused_loads() {
+    let job = Job { component: REFUSED, ..Job::default() };
     assert_eq!(job.run().outcome, Outcome::Completed("42".into()));
 }
 
 #[test]
-fn what_is_not_granted_refuses_by_name() {
+fn what_is_refused_refuses_by_name() {
     let job = Job {
-        component: HTTP,
+        component: REFUSED,
         with: r#"(with "http" (instance $http_))"#,
         module: r#"(import "http" "call" (func $call (param i32) (result i32)))"#,
         body: "(drop (call $call (i32.const 1)))",
@@ -174,7 +174,11 @@ fn what_is_not_granted_refuses_by_name() {
     };
     let failure = failure(job.run());
     assert_fault(&failure, Fault::Permanent);
-    assert!(failure.message.contains("wasi:http/types@0.2.3#http-error-code"), "{}", failure.message);
+    assert!(
+        failure.message.contains("wasi:http/incoming-handler@0.2.3#http-error-code"),
+        "{}",
+        failure.message
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sentinel_host::worker::{Apart, Plugins, Worker, WorkerConfig};
+use sentinel_host::worker::{Apart, GrantTable, Plugins, Worker, WorkerConfig};
 use sentinel_queue::{
     Namespace, NewTask, Payload, Queue, Spec, Status, Task, TaskId,
     lease::Served,
@@ -34,6 +34,8 @@ pub(crate) struct Rig {
     pub(crate) config: WorkerConfig,
     /// What stands beside the plugin.
     pub(crate) manifest: Option<String>,
+    /// The `grants` of its configuration.
+    pub(crate) grants: String,
     seen: Arc<Mutex<Vec<TaskId>>>,
     server: Option<RedisServer>,
     busy: Box<dyn Fn() -> usize + Send + Sync>,
@@ -75,6 +77,7 @@ impl Rig {
             queue: Queue::new(store),
             config,
             manifest: None,
+            grants: String::new(),
             seen,
             server,
             working: None,
@@ -90,7 +93,8 @@ impl Rig {
         if let Some(manifest) = &self.manifest {
             std::fs::write(dir.path().join("hostile.toml"), manifest).unwrap();
         }
-        let plugins = Plugins::load(&lab().engine, &[dir.path().to_owned()]);
+        let granted = GrantTable::parse(&self.grants.parse().unwrap()).unwrap().resolve().unwrap();
+        let plugins = Plugins::load(&lab().engine, &[dir.path().to_owned()], &granted);
         assert!(plugins.refused().is_empty());
         let worker = Worker::new(self.queue.clone(), plugins, self.config.clone()).unwrap();
         self.busy = Box::new(worker.busy());
