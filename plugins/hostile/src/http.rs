@@ -84,9 +84,7 @@ pub(crate) fn hold(url: &str) -> Value {
             .set_scheme(Some(&Scheme::Http))
             .and_then(|()| request.set_authority(Some(authority)))
             .and_then(|()| request.set_path_with_query(Some(&path)));
-        let Ok(pending) =
-            said.map_err(|()| ()).and_then(|()| outgoing_handler::handle(request, None).map_err(drop))
-        else {
+        let Ok(pending) = said.and_then(|()| outgoing_handler::handle(request, None).map_err(drop)) else {
             return "no such request".into();
         };
         pending.subscribe().block();

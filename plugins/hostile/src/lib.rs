@@ -269,28 +269,12 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
         Act::HoldConnections { url } => http::hold(&url),
         Act::Config { key } => json!(store::get(&key).unwrap_or_default()),
         Act::ConfigAll => json!(store::get_all().unwrap_or_default()),
-        Act::Tell { secret, by } => {
-            let value = store::get(&format!("secret.{secret}")).ok().flatten().unwrap_or_default();
-            match by {
-                By::Stdout => println!("it is {value}."),
-                By::Stderr => eprintln!("it is {value}."),
-                By::Failure => return Err(Failure::Permanent(format!("it is {value}."))),
-                By::Panic => panic!("it is {value}."),
-                By::Progress => progress::report(50, &format!("it is {value}.")),
-                By::Result => return Ok(json!(value).to_string()),
-            }
-            json!(value.len())
-        }
+        Act::Tell { secret, by } => return tell(&secret, &by),
         Act::FillScratch { with, mib } => scratch::fill(with, mib),
         Act::WriteFile { path, text } => {
             or_error(fs::write(&path, text).and_then(|()| fs::read_to_string(&path)))
         }
-        Act::List { path } => or_error(fs::read_dir(path).map(|entries| {
-            let mut names: Vec<_> =
-                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-            names.sort();
-            names.join(" ")
-        })),
+        Act::List { path } => or_error(list(&path)),
         Act::ReadByLink { to } => scratch::read_by_link(&to),
         Act::OpenFiles => {
             let open = || fs::File::create("/scratch/file").map(mem::forget).is_ok();
@@ -302,6 +286,27 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
         }
     };
     Ok(result.to_string())
+}
+
+fn tell(secret: &str, by: &By) -> Result<String, Failure> {
+    let value = store::get(&format!("secret.{secret}")).ok().flatten().unwrap_or_default();
+    match by {
+        By::Stdout => println!("it is {value}."),
+        By::Stderr => eprintln!("it is {value}."),
+        By::Failure => return Err(Failure::Permanent(format!("it is {value}."))),
+        By::Panic => panic!("it is {value}."),
+        By::Progress => progress::report(50, &format!("it is {value}.")),
+        By::Result => return Ok(json!(value).to_string()),
+    }
+    Ok(value.len().to_string())
+}
+
+/// The names in a directory.
+fn list(path: &str) -> io::Result<String> {
+    let entries = fs::read_dir(path)?.flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names.join(" "))
 }
 
 fn spin(time: Duration) -> Value {

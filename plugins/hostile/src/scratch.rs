@@ -39,12 +39,12 @@ const MIB: usize = 1 << 20;
 /// Fills `/scratch` until that fails, but at most `limit` MiB: `{"mib": …, "count": …, "error": …}`.
 pub(crate) fn fill(how: Fill, limit: usize) -> Value {
     let (mut written, mut count) = (0, 0);
-    let mut one = None;
+    let (mut one, block) = (None, vec![b'x'; MIB]);
     let error = loop {
         if written >= limit * MIB || count >= 1_000_000 {
             break None;
         }
-        match step(how, count, &mut one) {
+        match step(how, count, &block, &mut one) {
             Ok(bytes) => {
                 written += bytes;
                 count += 1;
@@ -55,15 +55,14 @@ pub(crate) fn fill(how: Fill, limit: usize) -> Value {
     json!({ "mib": written / MIB, "count": count, "error": error })
 }
 
-fn step(how: Fill, count: usize, one: &mut Option<File>) -> io::Result<usize> {
-    let block = vec![b'x'; MIB];
+fn step(how: Fill, count: usize, block: &[u8], one: &mut Option<File>) -> io::Result<usize> {
     let path = format!("/scratch/{count}");
     match how {
         Fill::OneFile => {
             if one.is_none() {
                 *one = Some(File::create("/scratch/one")?);
             }
-            one.as_mut().map_or(Ok(()), |file| file.write_all(&block))?;
+            one.as_mut().map_or(Ok(()), |file| file.write_all(block))?;
             return Ok(MIB);
         }
         Fill::EmptyFiles => {
@@ -77,7 +76,7 @@ fn step(how: Fill, count: usize, one: &mut Option<File>) -> io::Result<usize> {
         Fill::Unlinked => {
             let mut file = File::create(&path)?;
             fs::remove_file(&path)?;
-            file.write_all(&block)?;
+            file.write_all(block)?;
             mem::forget(file);
         }
         Fill::Sparse => {
@@ -92,14 +91,14 @@ fn step(how: Fill, count: usize, one: &mut Option<File>) -> io::Result<usize> {
             return Ok(MIB << count.min(20));
         }
         Fill::Renamed => {
-            fs::write(&path, &block)?;
+            fs::write(&path, block)?;
             fs::rename(&path, "/scratch/one")?;
         }
         Fill::Removed => {
-            fs::write(&path, &block)?;
+            fs::write(&path, block)?;
             fs::remove_file(&path)?;
         }
-        Fill::Truncated => fs::write("/scratch/one", &block)?,
+        Fill::Truncated => fs::write("/scratch/one", block)?,
     }
     Ok(MIB)
 }

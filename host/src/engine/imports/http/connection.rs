@@ -71,8 +71,8 @@ pub(super) async fn send(plan: Plan, mut request: Request<WasiBody>) -> Sent {
         .map_err(|error| named(&error))?;
 
     // A server is asked for a path; only a proxy is told of the rest.
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    *request.uri_mut() = PathAndQuery::try_from(path).map_err(|_| Error::HttpRequestUriInvalid)?.into();
     let traffic = Arc::clone(&plan.traffic);
     let request =
         request.map(|body| Counted { body, traffic, too_much: Error::HttpRequestBodySize, patience: None });
