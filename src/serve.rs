@@ -1,12 +1,12 @@
 //! The servers: what they are made of and in which order they come up and go down.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use sentinel_api::ApiConfig;
 use sentinel_host::{
-    engine::{Engine, EngineConfig},
-    worker::{Plugins, Worker},
+    engine::{Compilation, CompileBounds, Engine, EngineConfig},
+    worker::{Library, Worker},
 };
 use sentinel_queue::{
     Queue,
@@ -33,7 +33,7 @@ pub(crate) async fn api(config: Config) -> Result<()> {
 pub(crate) async fn worker(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let Some(queue) = redis_queue(config.redis()?, &shutdown).await? else { return Ok(()) };
-    let worker = new_worker(queue, &config)?;
+    let worker = new_worker(queue, &config).await?;
     worker.run(shutdown.wait()).await;
     Ok(())
 }
@@ -57,15 +57,27 @@ pub(crate) async fn serve_api(
     sentinel_api::serve(listener, router, shutdown.wait()).await.context("the API ended")
 }
 
+/// How long a worker waits for its plugins until it starts with those that it has.
+const START: Duration = Duration::from_secs(10);
+
 /// Loads the plugins and makes a worker of them.
-pub(crate) fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
+pub(crate) async fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
     let engine = Engine::new(EngineConfig {
+        compilation: Compilation::Apart {
+            // This very program, also when the file has been replaced.
+            program: "/proc/self/exe".into(),
+            args: vec!["compile-apart".into()],
+            bounds: CompileBounds::default(),
+        },
         cache_dir: Some(config.data_dir.join("cache")),
         plugin_dirs: config.plugins.clone(),
         ..EngineConfig::new(config.worker.slots)
     })?;
-    let plugins = Plugins::load(&engine, &config.plugins);
-    if plugins.iter().count() == 0 {
+    let plugins =
+        Library::open(engine, config.plugins.clone()).context("plugins: no thread can be started")?;
+    if !plugins.complete(START).await {
+        tracing::warn!("the worker starts while plugins are still being compiled");
+    } else if plugins.current().iter().count() == 0 {
         tracing::warn!(dirs = ?config.plugins, "no plugins: tasks wait until some worker has their jobs");
     }
     Worker::new(queue, plugins, config.worker.clone()).context("the worker did not start")
@@ -85,7 +97,7 @@ pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Option
                     said = true;
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
                     () = shutdown.clone().wait() => return Ok(None),
                 }
             }

@@ -8,12 +8,14 @@ mod apart;
 mod attempt;
 mod heartbeat;
 mod leases;
+mod library;
 mod manifest;
 mod memory;
 mod parents;
 mod plugins;
 mod settle;
 mod turns;
+mod watcher;
 
 use std::{
     num::NonZeroU32,
@@ -39,8 +41,9 @@ use crate::engine::Deadlines;
 
 pub use self::{
     apart::Apart,
+    library::Library,
     memory::{MemoryBudget, SLOT_RESERVE, default_slots, detect_budget},
-    plugins::{Plugins, Refusal},
+    plugins::{Job, Plugins, Refusal},
 };
 
 /// How a worker works.
@@ -71,8 +74,8 @@ struct Shared {
     queue: Queue,
     instance: Instance,
     config: WorkerConfig,
-    plugins: Plugins,
-    memory: MemoryBudget,
+    plugins: Library,
+    memory: Arc<MemoryBudget>,
     leases: Leases,
     deadlines: Deadlines,
     guests: tokio::runtime::Handle,
@@ -83,10 +86,12 @@ struct Shared {
 
 impl Worker {
     /// A worker over a queue, with the plugins it can run; an error if its slots do not fit in its
-    /// memory. Called on the control runtime.
-    pub fn new(queue: Queue, mut plugins: Plugins, config: WorkerConfig) -> std::io::Result<Self> {
-        let limits = plugins.iter().map(|plugin| plugin.limits().memory_bytes);
-        let memory = MemoryBudget::new(config.memory_bytes, config.slots, limits);
+    /// memory. How much a slot reserves depends on the plugins that are there now. Called on the
+    /// control runtime.
+    pub fn new(queue: Queue, plugins: Library, config: WorkerConfig) -> std::io::Result<Self> {
+        let now = plugins.current();
+        let limits = now.iter().map(|job| job.plugin.limits().memory_bytes);
+        let memory = Arc::new(MemoryBudget::new(config.memory_bytes, config.slots, limits));
         if let Some(fit) = memory.too_many(config.memory_bytes, config.slots) {
             return Err(std::io::Error::other(format!(
                 "concurrency: {} guests do not fit in the {} MiB that this machine has for them: give at most {fit}",
@@ -94,7 +99,7 @@ impl Worker {
                 config.memory_bytes >> 20
             )));
         }
-        plugins.refuse_larger(|limit| memory.ever_fits(limit));
+        plugins.keep_within(Arc::clone(&memory));
         let guests = guests_runtime()?;
         let shared = Shared {
             queue,
@@ -131,7 +136,7 @@ impl Worker {
         tracing::info!(
             worker = shared.instance.as_str(),
             slots = shared.config.slots,
-            jobs = shared.plugins.iter().count(),
+            jobs = shared.plugins.current().iter().count(),
             "worker started"
         );
         let beating = tokio::spawn(heartbeat::beat(Arc::clone(shared)));
@@ -164,14 +169,15 @@ impl Shared {
 
     /// What the worker says of itself with each renewal.
     fn info(&self) -> Bytes {
-        let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let queues = match &self.config.served {
             Served::All => Vec::new(),
             Served::Only(queues) => queues.iter().map(|(_, queue, _)| queue.to_string()).collect(),
         };
-        let jobs = self.plugins.iter().map(|plugin| JobSummary {
+        let plugins = self.plugins.current();
+        let jobs = plugins.iter().map(|Job { plugin, admitted_at, .. }| JobSummary {
             name: plugin.name().as_str(),
             digest: plugin.digest().to_string(),
+            admitted_at_ms: millis(*admitted_at),
             limits: LimitsSummary {
                 timeout_ms: plugin.limits().wall.as_millis(),
                 memory_bytes: plugin.limits().memory_bytes,
@@ -181,12 +187,12 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION"),
             hostname: hostname(),
             pid: std::process::id(),
-            started_at_ms: started.as_millis(),
+            started_at_ms: millis(self.started_at),
             slots: self.config.slots,
             busy: self.leases.count(),
             queues,
             jobs: jobs.collect(),
-            refused: self.plugins.refused(),
+            refused: plugins.refused(),
         };
         Bytes::from(serde_json::to_vec(&info).expect("plain data becomes JSON"))
     }
@@ -211,6 +217,7 @@ struct WorkerSummary<'a> {
 struct JobSummary<'a> {
     name: &'a str,
     digest: String,
+    admitted_at_ms: u128,
     limits: LimitsSummary,
 }
 
@@ -218,6 +225,10 @@ struct JobSummary<'a> {
 struct LimitsSummary {
     timeout_ms: u128,
     memory_bytes: usize,
+}
+
+fn millis(at: SystemTime) -> u128 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// Does what the store tells this worker, until it is dropped.

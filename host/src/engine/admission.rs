@@ -11,6 +11,7 @@ use std::{
     io::{self, Read},
     path::Path,
     str::FromStr,
+    time::Duration,
 };
 
 use wasmtime::component::{InstancePre, types::ComponentItem};
@@ -106,6 +107,36 @@ pub enum Refusal {
     /// One instance of it does not fit into the engine.
     #[error("one instance of it needs more than there is for one: {0:#}")]
     TooLarge(wasmtime::Error),
+    /// Compiling it takes longer than it may.
+    #[error(
+        "it was not compiled within {} s: make it smaller, above all its largest functions",
+        .0.as_secs_f64()
+    )]
+    TooLong(Duration),
+    /// Too much machine code comes of it.
+    #[error("{bytes} bytes of machine code come of it, and {limit} are allowed: make it smaller")]
+    TooMuchCode {
+        /// How much, in bytes.
+        bytes: u64,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// The process that compiled it died.
+    #[error(
+        "the process that compiled it died ({death}) and said {words:?}: if its {memory_mib} MiB of memory were \
+         too little, make it smaller; otherwise the compiler cannot cope with it"
+    )]
+    CompilerDied {
+        /// How it died.
+        death: String,
+        /// What it last said.
+        words: String,
+        /// The memory that it might have.
+        memory_mib: u64,
+    },
+    /// No process could be had to compile it.
+    #[error("no process can be had to compile it: {0}")]
+    NoProcess(io::Error),
     /// It imports what nobody provides.
     #[error("it imports {}, which no job is given: build it for the world `sentinel:job/job`", list(.0))]
     UnknownImports(Vec<String>),
@@ -121,6 +152,13 @@ pub enum Refusal {
     /// Its function has another type.
     #[error("its `{HANDLER}` has no function `run` of the right type: {0:#}")]
     WrongType(wasmtime::Error),
+}
+
+impl Refusal {
+    /// Whether the same file may be admitted another time: what is wrong is not in it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::NoProcess(_))
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -143,7 +181,7 @@ pub(super) fn admit(engine: &Engine, name: PluginName, bytes: &[u8]) -> Result<P
     }
     check_kind(bytes)?;
     let digest = Digest::of(bytes);
-    let compiled = engine.compiler().component(&digest, bytes)?;
+    let compiled = engine.compiler().component(name.as_str(), &digest, bytes)?;
     link(engine, name, digest, &compiled)
 }
 
@@ -163,6 +201,12 @@ impl From<CompileError> for Refusal {
         match error {
             CompileError::Invalid(error) => Self::Invalid(error),
             CompileError::TooLarge(error) => Self::TooLarge(error),
+            CompileError::TooLong(limit) => Self::TooLong(limit),
+            CompileError::TooMuchCode { bytes, limit } => Self::TooMuchCode { bytes, limit },
+            CompileError::Died { death, words, memory_bytes } => {
+                Self::CompilerDied { death, words, memory_mib: memory_bytes >> 20 }
+            }
+            CompileError::NoProcess(error) => Self::NoProcess(error),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A real worker over a real store, with real components.
 
 mod apart;
+mod reload;
 mod rig;
 
 use std::time::{Duration, Instant};
