@@ -2,6 +2,7 @@
 //! works.
 
 use std::{
+    fmt::Write,
     fs,
     num::NonZeroU32,
     time::{Duration, Instant},
@@ -17,15 +18,16 @@ use crate::cluster::{Dev, built, is_alive};
 /// A component whose one function takes minutes to compile: what each of its many blocks changes
 /// is to be known in all that follow.
 fn bomb() -> Vec<u8> {
-    let blocks: String = (0..20_000)
-        .map(|block| {
-            let (from, to) = (block * 7 % 400, block * 13 % 400);
-            format!(
-                "(loop (local.set {to} (i64.add (local.get {from}) (local.get {to}))) \
-                 (br_if 0 (i64.eqz (local.get {from}))))"
-            )
-        })
-        .collect();
+    let mut blocks = String::new();
+    for block in 0..20_000 {
+        let (from, to) = (block * 7 % 400, block * 13 % 400);
+        write!(
+            blocks,
+            "(loop (local.set {to} (i64.add (local.get {from}) (local.get {to}))) \
+             (br_if 0 (i64.eqz (local.get {from}))))"
+        )
+        .expect("there is room");
+    }
     let locals = "i64 ".repeat(400);
     let text = format!("(component (core module (func (export \"f\") (local {locals}) {blocks})))");
     wat::parse_str(text).expect("valid")
@@ -66,6 +68,12 @@ fn a_component_that_takes_too_long_to_compile_is_refused_in_time() {
     assert!(matches!(error.refusal, Refusal::TooLong(_)), "{error}");
     assert!(error.to_string().contains("within 2 s"), "{error}");
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert!(error.refusal.retry_after().is_some(), "the machine may have been busy");
+    let bounds = CompileBounds { cpu: Duration::from_secs(1), ..CompileBounds::default() };
+    let error = admit_apart(&bomb(), bounds).expect_err("a refusal");
+    assert!(matches!(error.refusal, Refusal::TooMuchCpu(_)), "{error}");
+    assert!(error.to_string().contains("more than 1 s of CPU time"), "{error}");
+    assert!(error.refusal.retry_after().is_none());
 }
 
 #[test]
@@ -104,7 +112,10 @@ fn a_child_that_fails_is_a_refusal() {
         assert!(error.to_string().contains(cause), "{script}: {error}");
     }
     let error = admit(&good, "/nowhere/sentinel", &[], bounds).expect_err("a refusal");
-    assert!(matches!(error.refusal, Refusal::NoProcess(_)) && error.refusal.may_pass(), "{error}");
+    assert!(
+        matches!(error.refusal, Refusal::NoProcess(_)) && error.refusal.retry_after().is_some(),
+        "{error}"
+    );
 }
 
 /// Tasks run, also those of a plugin that has just come, while a component is compiled that takes

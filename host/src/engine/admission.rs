@@ -20,6 +20,7 @@ use super::{
     Engine,
     bindings::{JobPre, sentinel::job::types},
     compile::{CompileError, Compiled},
+    config::{CORE_INSTANCES, MEMORIES, TABLES},
     digest::Digest,
     host::Host,
     imports,
@@ -105,14 +106,18 @@ pub enum Refusal {
     #[error("it is not a valid component, or uses what is turned off here: {0:#}")]
     Invalid(wasmtime::Error),
     /// One instance of it does not fit into the engine.
-    #[error("one instance of it needs more than there is for one: {0:#}")]
-    TooLarge(wasmtime::Error),
-    /// Compiling it takes longer than it may.
     #[error(
-        "it was not compiled within {} s: make it smaller, above all its largest functions",
-        .0.as_secs_f64()
+        "one instance of it needs more than there is for one, which is {CORE_INSTANCES} core instances, {MEMORIES} \
+         memories, {TABLES} tables and what an attempt may have at most of each: make it of fewer parts, or let it \
+         begin with less: {0:#}"
     )]
+    TooLarge(wasmtime::Error),
+    /// It was not compiled in time, as busy as the machine is.
+    #[error("it was not compiled within {} s: it is tried again later, when the machine may be less busy", .0.as_secs())]
     TooLong(Duration),
+    /// Compiling it takes too much CPU time.
+    #[error("to compile it takes more than {} s of CPU time: make it smaller, above all its largest functions", .0.as_secs())]
+    TooMuchCpu(Duration),
     /// Too much machine code comes of it.
     #[error("{bytes} bytes of machine code come of it, and {limit} are allowed: make it smaller")]
     TooMuchCode {
@@ -155,9 +160,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the same file may be admitted another time: what is wrong is not in it.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreadable(_) | Self::NoProcess(_))
+    /// After which time the same file may be admitted, if what is wrong is not in the file alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unreadable(_) | Self::NoProcess(_) => Some(Duration::from_secs(5)),
+            // The machine was too busy. It is not to be kept so.
+            Self::TooLong(_) => Some(Duration::from_mins(10)),
+            _ => None,
+        }
     }
 }
 
@@ -202,6 +212,7 @@ impl From<CompileError> for Refusal {
             CompileError::Invalid(error) => Self::Invalid(error),
             CompileError::TooLarge(error) => Self::TooLarge(error),
             CompileError::TooLong(limit) => Self::TooLong(limit),
+            CompileError::TooMuchCpu(limit) => Self::TooMuchCpu(limit),
             CompileError::TooMuchCode { bytes, limit } => Self::TooMuchCode { bytes, limit },
             CompileError::Died { death, words, memory_bytes } => {
                 Self::CompilerDied { death, words, memory_mib: memory_bytes >> 20 }

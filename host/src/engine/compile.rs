@@ -44,6 +44,8 @@ pub enum Compilation {
 /// What one compilation may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompileBounds {
+    /// CPU time, in whole seconds: what is spent, however busy the machine is.
+    pub cpu: Duration,
     /// Time, by the clock.
     pub wall: Duration,
     /// Memory.
@@ -55,7 +57,8 @@ pub struct CompileBounds {
 impl Default for CompileBounds {
     /// Several times what a JavaScript or Python interpreter of 20 MB takes.
     fn default() -> Self {
-        Self { wall: Duration::from_secs(60), memory_bytes: 2 << 30, code_bytes: 512 << 20 }
+        let (cpu, wall) = (Duration::from_mins(2), Duration::from_mins(5));
+        Self { cpu, wall, memory_bytes: 2 << 30, code_bytes: 512 << 20 }
     }
 }
 
@@ -82,8 +85,10 @@ pub(crate) enum CompileError {
     Invalid(wasmtime::Error),
     /// It needs more than the engine has for one instance.
     TooLarge(wasmtime::Error),
-    /// It takes longer than this.
+    /// It was not done by then.
     TooLong(Duration),
+    /// It takes more CPU time than this.
+    TooMuchCpu(Duration),
     /// So much machine code came of it.
     TooMuchCode {
         /// How much, in bytes.

@@ -242,8 +242,8 @@ impl Looker {
 
     /// Finds out what looks otherwise than it is known.
     fn compare(&mut self) {
-        let shelf = Arc::clone(&self.shelf);
-        let files = shelf.lock();
+        let shared = Arc::clone(&self.shelf);
+        let files = shared.lock();
         let seen = self.sights(&files);
         let names: BTreeSet<&OsString> = seen.keys().chain(files.known.keys()).collect();
         let mut unsettled = BTreeMap::new();
@@ -335,7 +335,7 @@ impl Looker {
     fn admit(&self, file: &Path) -> Result<Job, Refused> {
         let plugin = self.engine.admit(file).map_err(|error| Refused {
             reason: error.to_string(),
-            retry_at: error.refusal.may_pass().then(|| Instant::now() + RESCAN),
+            retry_at: error.refusal.retry_after().map(|pause| Instant::now() + pause),
         })?;
         let defaults =
             manifest::defaults_beside(file).map_err(|reason| Refused { reason, retry_at: None })?;

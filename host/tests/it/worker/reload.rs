@@ -62,7 +62,7 @@ async fn run(rig: &Rig, job: &str) -> Task {
 fn digest_of(task: &Task) -> String {
     let TaskState::Completed { ended, .. } = &task.state else { panic!("{task:?}") };
     assert_eq!((ended.attempt, task.progression.failures), (1, 0));
-    ended.plugin_digest.clone().unwrap().to_string()
+    ended.plugin_digest.as_deref().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
