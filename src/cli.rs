@@ -109,6 +109,12 @@ enum Command {
         /// The task, for whoever looks at the processes: the worker says the rest
         task: String,
     },
+    /// Compile one plugin, as the child of a worker
+    #[command(hide = true)]
+    CompileApart {
+        /// The plugin, for whoever looks at the processes: the worker says the rest
+        plugin: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -217,6 +223,10 @@ impl Cli {
             Command::RunApart { log, task } => {
                 telemetry::start(log);
                 sentinel_host::apart::run().with_context(|| format!("the task {task}"))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::CompileApart { plugin } => {
+                sentinel_host::engine::compile_apart().with_context(|| format!("the plugin {plugin}"))?;
                 Ok(ExitCode::SUCCESS)
             }
         }

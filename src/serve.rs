@@ -1,12 +1,12 @@
 //! The servers: what they are made of and in which order they come up and go down.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use sentinel_api::ApiConfig;
 use sentinel_host::{
-    engine::{Engine, EngineConfig},
-    worker::{Plugins, Worker, WorkerConfig},
+    engine::{Compilation, CompileBounds, Engine, EngineConfig},
+    worker::{Library, Worker, WorkerConfig},
 };
 use sentinel_queue::{
     Queue,
@@ -33,7 +33,7 @@ pub(crate) async fn api(config: Config) -> Result<()> {
 pub(crate) async fn worker(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let Some(queue) = redis_queue(config.redis()?, &shutdown).await? else { return Ok(()) };
-    let worker = new_worker(queue, &config)?;
+    let worker = new_worker(queue, &config).await?;
     worker.run(shutdown.wait()).await;
     Ok(())
 }
@@ -57,24 +57,40 @@ pub(crate) async fn serve_api(
     sentinel_api::serve(listener, router, shutdown.wait()).await.context("the API ended")
 }
 
+/// How long a worker waits for its plugins until it starts with those that it has.
+const START: Duration = Duration::from_secs(10);
+
 /// Loads the plugins and makes a worker of them.
-pub(crate) fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
+pub(crate) async fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
     let granted = config.grants.resolve()?;
+    let submits = granted.submits();
+    let named: Vec<_> = granted.jobs().cloned().collect();
     let engine = Engine::new(EngineConfig {
         ceilings: config.ceilings.clone(),
+        compilation: Compilation::Apart {
+            // This very program, also when the file has been replaced.
+            program: "/proc/self/exe".into(),
+            args: vec!["compile-apart".into()],
+            bounds: CompileBounds::default(),
+        },
         cache_dir: Some(config.data_dir.join("cache")),
         plugin_dirs: config.plugins.clone(),
         scratch_dir: Some(config.data_dir.join("scratch")),
         ..EngineConfig::new(config.worker.slots)
     })?;
-    let plugins = Plugins::load(&engine, &config.plugins, &granted);
-    for job in granted.jobs().filter(|job| plugins.get(job).is_none()) {
+    let plugins = Library::open(engine, config.plugins.clone(), granted)
+        .context("plugins: no thread can be started")?;
+    let is_complete = plugins.complete(START).await;
+    let current = plugins.current();
+    for job in named.iter().filter(|job| is_complete && current.get(job).is_none()) {
         tracing::warn!(%job, "grants are for a job of which there is no plugin");
     }
-    if plugins.iter().count() == 0 {
+    if !is_complete {
+        tracing::warn!("the worker starts while plugins are still being compiled");
+    } else if current.iter().count() == 0 {
         tracing::warn!(dirs = ?config.plugins, "no plugins: tasks wait until some worker has their jobs");
     }
-    let worker = WorkerConfig { submits: granted.submits(), ..config.worker.clone() };
+    let worker = WorkerConfig { submits, ..config.worker.clone() };
     Worker::new(queue, plugins, worker).context("the worker did not start")
 }
 
@@ -92,7 +108,7 @@ pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Option
                     said = true;
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
                     () = shutdown.clone().wait() => return Ok(None),
                 }
             }

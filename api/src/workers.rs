@@ -25,23 +25,37 @@ pub(crate) struct Info {
     slots: Option<u64>,
     busy: Option<u64>,
     queues: Vec<String>,
-    pub(crate) jobs: Vec<WorkerJob>,
+    pub(crate) jobs: Vec<JobInfo>,
     pub(crate) refused: Vec<Refusal>,
 }
 
-/// A job that a worker runs.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub(crate) struct WorkerJob {
-    /// Its name.
+/// What a worker says of a job that it runs.
+#[derive(Clone, Deserialize)]
+pub(crate) struct JobInfo {
     pub(crate) name: String,
-    /// SHA-256 of the plugin.
     pub(crate) digest: String,
-    /// What an attempt may use.
+    admitted_at_ms: Option<u64>,
     #[serde(default)]
     pub(crate) limits: JobLimits,
     /// What its manifest asks for and it does not get.
     #[serde(default)]
     pub(crate) withheld: Vec<String>,
+}
+
+/// A job that a worker runs.
+#[derive(Serialize, ToSchema)]
+struct WorkerJob {
+    /// Its name.
+    name: String,
+    /// SHA-256 of the plugin.
+    digest: String,
+    /// Since when the worker runs this plugin, by the worker's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admitted_at: Option<String>,
+    /// What an attempt may use.
+    limits: JobLimits,
+    /// What its manifest asks for and this worker does not grant.
+    withheld: Vec<String>,
 }
 
 /// What an attempt may use.
@@ -131,7 +145,11 @@ fn view(worker: WorkerInfo) -> WorkerView {
         slots: info.slots,
         busy: info.busy,
         queues: info.queues,
-        jobs: info.jobs,
+        jobs: info.jobs.into_iter().map(job).collect(),
         refused: info.refused,
     }
+}
+
+fn job(JobInfo { name, digest, admitted_at_ms, limits, withheld }: JobInfo) -> WorkerJob {
+    WorkerJob { name, digest, admitted_at: admitted_at_ms.map(|at| time(Millis(at))), limits, withheld }
 }

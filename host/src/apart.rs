@@ -4,31 +4,25 @@
 //! `worker/apart.rs`. Knows no queue. Invariant: the child runs the code that its parent handed to
 //! it, says how that ended, and does not outlive its parent.
 
-use std::{
-    io::{self, Read, Write},
-    num::NonZeroU32,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, num::NonZeroU32, sync::Arc, time::Duration};
 
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use serde::{Deserialize, Serialize};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Mutex, mpsc},
 };
 
-use crate::engine::{
-    Call, ChildError, Deadlines, Digest, Durable, Engine, EngineConfig, Grants, GuestTask, Interrupt,
-    KnownParents, Limits, LookUp, Plugin, Progress, ProgressCell, Report, Versioned,
+use crate::{
+    engine::{
+        Call, ChildError, Compilation, Deadlines, Digest, Durable, Engine, EngineConfig, Grants, GuestTask,
+        Interrupt, KnownParents, Limits, LookUp, Plugin, Progress, ProgressCell, Report, Versioned,
+    },
+    pipe::{check_parent, read_bytes, read_message, write_message},
 };
 
 /// How often the guest's progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// What a message may have, in bytes: more than a report's log and result, or a hundred parents'
-/// results, can grow to.
-const MAX_MESSAGE: u32 = 256 << 20;
 
 /// What the parent writes first. The plugin's code comes next, then a [`Reply`] to each
 /// [`Question`], until it closes the pipe or is gone.
@@ -98,6 +92,7 @@ impl Order {
         let engine = EngineConfig {
             slots: NonZeroU32::MIN,
             // The code is handed over: the child compiles nothing.
+            compilation: Compilation::Here,
             cache_dir: None,
             plugin_dirs: Vec::new(),
             ..plugin.engine().config().clone()
@@ -123,10 +118,7 @@ pub fn run() -> io::Result<()> {
     let mut from_parent = io::stdin();
     let order: Order = read_message(&mut from_parent)?;
     let code = read_bytes(&mut from_parent, u32::MAX)?;
-    // It may have died before it was to take this process with it.
-    if getppid().map(Pid::as_raw_pid).and_then(|pid| u32::try_from(pid).ok()) != Some(order.parent) {
-        return Err(io::Error::other("the worker that started this process is gone"));
-    }
+    check_parent(order.parent)?;
     let parent = Parent { replies: Mutex::new(listen_to_parent()?) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One for the guest, and one for its deadline.
@@ -274,37 +266,6 @@ fn say(said: &Said) -> io::Result<()> {
     write_message(&mut io::stdout().lock(), said)
 }
 
-/// Writes a message: its length, and itself as JSON.
-pub(crate) fn write_message(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    write_bytes(to, &serde_json::to_vec(message)?)
-}
-
-/// Reads a message; that there is none left is an error.
-pub(crate) fn read_message<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
-    Ok(serde_json::from_slice(&read_bytes(from, MAX_MESSAGE)?)?)
-}
-
-/// Writes bytes, led by how many there are.
-pub(crate) fn write_bytes(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    to.write_all(&length.to_le_bytes())?;
-    to.write_all(bytes)?;
-    to.flush()
-}
-
-fn read_bytes(from: &mut impl Read, limit: u32) -> io::Result<Vec<u8>> {
-    let mut length = [0; 4];
-    from.read_exact(&mut length)?;
-    let length = u32::from_le_bytes(length);
-    if length > limit {
-        return Err(io::Error::other(format!("a message of {length} bytes; {limit} are allowed")));
-    }
-    let mut bytes = Vec::new();
-    // Room is made as the bytes come, whatever was said.
-    from.take(length.into()).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == u64::from(length) { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,17 +297,6 @@ mod tests {
             assert_eq!((report.outcome, report.usage, report.log), (outcome, usage, log));
             assert_eq!(report.effects, effects);
         }
-        Ok(())
-    }
-
-    #[test]
-    fn what_breaks_off_or_is_too_long_is_no_message() -> io::Result<()> {
-        let mut pipe = Vec::new();
-        write_message(&mut pipe, &Said::Begun)?;
-        pipe.pop();
-        assert!(read_message::<Said>(&mut pipe.as_slice()).is_err());
-        assert!(read_message::<Said>(&mut [0xff; 8].as_slice()).is_err());
-        assert!(read_message::<Said>(&mut [].as_slice()).is_err());
         Ok(())
     }
 }

@@ -44,6 +44,7 @@ use wasmtime::component::Linker;
 pub use self::{
     admission::{AdmissionError, HANDLER, PluginName, Refusal},
     attempt::{Call, GuestTask},
+    compile::{Compilation, CompileBounds, apart::run as compile_apart},
     config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
     digest::Digest,
@@ -76,6 +77,8 @@ pub struct EngineConfig {
     pub wasm_stack_bytes: usize,
     /// The size of a plugin's file, at most.
     pub max_plugin_bytes: u64,
+    /// Where plugins are compiled.
+    pub compilation: Compilation,
     /// Where compiled code is kept, if anywhere.
     pub cache_dir: Option<PathBuf>,
     /// The plugins directories, in which no compiled code is kept.
@@ -94,6 +97,7 @@ impl EngineConfig {
             ceilings: Limits::default_ceilings(),
             wasm_stack_bytes: WASM_STACK_BYTES,
             max_plugin_bytes: 64 << 20,
+            compilation: Compilation::Here,
             cache_dir: None,
             plugin_dirs: Vec::new(),
             scratch_dir: None,
@@ -143,7 +147,7 @@ impl Engine {
         let settings = self::config::config(allocation, config.wasm_stack_bytes);
         let wasmtime = wasmtime::Engine::new(&settings).map_err(refused)?;
         let linker = imports::linker(&wasmtime).map_err(refused)?;
-        let compiler = Compiler::new(&wasmtime, config.cache_dir.as_deref(), &config.plugin_dirs);
+        let compiler = Compiler::new(&wasmtime, &config);
         let ticker = Ticker::start(wasmtime.weak())?;
         let scratch = ScratchRoot::new(config.scratch_dir.as_deref());
         Ok(Self(Arc::new(Inner { config, wasmtime, linker, compiler, ticker, scratch })))
@@ -155,6 +159,12 @@ impl Engine {
             .and_then(|name| Ok((name, admission::read(path, self.0.config.max_plugin_bytes)?)))
             .and_then(|(name, bytes)| admission::admit(self, name, &bytes))
             .map_err(|refusal| AdmissionError { file: path.display().to_string(), refusal })
+    }
+
+    /// Whether the code of the file is there from an earlier time, so that to admit it takes no time.
+    pub fn is_compiled(&self, path: &Path) -> bool {
+        admission::read(path, self.0.config.max_plugin_bytes)
+            .is_ok_and(|bytes| self.0.compiler.is_cached(&Digest::of(&bytes)))
     }
 
     /// Makes a plugin of a component's bytes. Blocks while it is compiled.

@@ -6,4 +6,5 @@
 
 pub mod apart;
 pub mod engine;
+mod pipe;
 pub mod worker;

@@ -11,6 +11,7 @@ mod durable;
 mod grants;
 mod heartbeat;
 mod leases;
+mod library;
 mod manifest;
 mod memory;
 mod parents;
@@ -19,6 +20,7 @@ mod settle;
 mod strict;
 mod terms;
 mod turns;
+mod watcher;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,9 +49,10 @@ pub use self::{
     apart::Apart,
     asked::AskedLimits,
     grants::{Grant, GrantTable, Granted},
+    library::Library,
     manifest::{Manifest, Stdout},
     memory::{MemoryBudget, SLOT_RESERVE, default_slots, detect_budget},
-    plugins::{Plugins, Refusal},
+    plugins::{Job, Plugins, Refusal},
     strict::Wrong,
 };
 
@@ -89,8 +92,8 @@ struct Shared {
     queue: Queue,
     instance: Instance,
     config: WorkerConfig,
-    plugins: Plugins,
-    memory: MemoryBudget,
+    plugins: Library,
+    memory: Arc<MemoryBudget>,
     leases: Leases,
     deadlines: Deadlines,
     guests: tokio::runtime::Handle,
@@ -101,10 +104,12 @@ struct Shared {
 
 impl Worker {
     /// A worker over a queue, with the plugins it can run; an error if its slots do not fit in its
-    /// memory. Called on the control runtime.
-    pub fn new(queue: Queue, mut plugins: Plugins, config: WorkerConfig) -> std::io::Result<Self> {
-        let limits = plugins.iter().map(|plugin| plugin.limits().memory_bytes);
-        let memory = MemoryBudget::new(config.memory_bytes, config.slots, limits);
+    /// memory. How much a slot reserves depends on the plugins that are there now. Called on the
+    /// control runtime.
+    pub fn new(queue: Queue, plugins: Library, config: WorkerConfig) -> std::io::Result<Self> {
+        let now = plugins.current();
+        let limits = now.iter().map(|job| job.plugin.limits().memory_bytes);
+        let memory = Arc::new(MemoryBudget::new(config.memory_bytes, config.slots, limits));
         if let Some(fit) = memory.too_many(config.memory_bytes, config.slots) {
             return Err(std::io::Error::other(format!(
                 "concurrency: {} guests do not fit in the {} MiB that this machine has for them: give at most {fit}",
@@ -112,7 +117,7 @@ impl Worker {
                 config.memory_bytes >> 20
             )));
         }
-        plugins.refuse_larger(|limit| memory.ever_fits(limit));
+        plugins.keep_within(Arc::clone(&memory));
         let guests = guests_runtime()?;
         let shared = Shared {
             queue,
@@ -149,7 +154,7 @@ impl Worker {
         tracing::info!(
             worker = shared.instance.as_str(),
             slots = shared.config.slots,
-            jobs = shared.plugins.iter().count(),
+            jobs = shared.plugins.current().iter().count(),
             "worker started"
         );
         let beating = tokio::spawn(heartbeat::beat(Arc::clone(shared)));
@@ -182,14 +187,15 @@ impl Shared {
 
     /// What the worker says of itself with each renewal.
     fn info(&self) -> Bytes {
-        let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let queues = match &self.config.served {
             Served::All => Vec::new(),
             Served::Only(queues) => queues.iter().map(|(_, queue, _)| queue.to_string()).collect(),
         };
-        let jobs = self.plugins.iter().map(|plugin| JobSummary {
+        let plugins = self.plugins.current();
+        let jobs = plugins.iter().map(|Job { plugin, admitted_at, .. }| JobSummary {
             name: plugin.name().as_str(),
             digest: plugin.digest().to_string(),
+            admitted_at_ms: millis(*admitted_at),
             limits: LimitsSummary {
                 timeout_ms: plugin.limits().wall.as_millis(),
                 memory_bytes: plugin.limits().memory_bytes,
@@ -200,12 +206,12 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION"),
             hostname: hostname(),
             pid: std::process::id(),
-            started_at_ms: started.as_millis(),
+            started_at_ms: millis(self.started_at),
             slots: self.config.slots,
             busy: self.leases.count(),
             queues,
             jobs: jobs.collect(),
-            refused: self.plugins.refused(),
+            refused: plugins.refused(),
         };
         Bytes::from(serde_json::to_vec(&info).expect("plain data becomes JSON"))
     }
@@ -230,6 +236,7 @@ struct WorkerSummary<'a> {
 struct JobSummary<'a> {
     name: &'a str,
     digest: String,
+    admitted_at_ms: u128,
     limits: LimitsSummary,
     withheld: &'a [String],
 }
@@ -238,6 +245,10 @@ struct JobSummary<'a> {
 struct LimitsSummary {
     timeout_ms: u128,
     memory_bytes: usize,
+}
+
+fn millis(at: SystemTime) -> u128 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// Does what the store tells this worker, until it is dropped.

@@ -2,7 +2,6 @@
 //! convicts that task and nobody else.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ use sentinel_queue::{
 use sentinel_testkit::{WebServer, wait_for};
 use serde_json::Value;
 
-use crate::cluster::{Process, Stack};
+use crate::cluster::{Process, Stack, is_alive};
 
 /// It says how far it is about every second.
 const ENDLESS: &str = r#"{"payload":{"job":"count-primes","limit":100000000000},"timeout":"5m"}"#;
@@ -55,36 +54,8 @@ fn lose_two_workers(stack: &Stack, tasks: usize) {
     stack.set_lease(1000);
 }
 
-/// The children of a worker: the tasks that they run, and their process ids.
-fn children(worker: &Process) -> BTreeMap<String, u32> {
-    let mut children = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc").unwrap() {
-        let Ok(pid) = entry.unwrap().file_name().to_string_lossy().parse() else { continue };
-        let Some((state, parent)) = stand(pid) else { continue };
-        let said = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<_> = said.trim_end_matches('\0').split('\0').collect();
-        // One that was started a moment ago still looks like its parent.
-        if parent == worker.pid() && state != 'Z' && words.get(1) == Some(&"run-apart") {
-            children.insert(words.last().unwrap().to_string(), pid);
-        }
-    }
-    children
-}
-
-/// The state of a process, and its parent.
-fn stand(pid: u32) -> Option<(char, u32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name comes before, in parentheses, and may be anything.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-fn is_alive(pid: u32) -> bool {
-    stand(pid).is_some_and(|(state, _)| state != 'Z')
-}
-
 fn child_of(worker: &Process, task: &str) -> u32 {
-    wait_for("the child", || children(worker).get(task).copied())
+    wait_for("the child", || worker.children("run-apart").get(task).copied())
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -130,14 +101,15 @@ fn a_task_that_kills_its_worker_each_time_convicts_itself_alone() {
     for attempt in 1..=2 {
         let mut worker = stack.worker(&["--concurrency", "8"]);
         all_run(&stack, &all, attempt);
-        assert!(children(&worker).is_empty(), "nothing is suspected yet");
+        assert!(worker.children("run-apart").is_empty(), "nothing is suspected yet");
         worker.kill();
     }
     let mut worker = stack.worker(&["--concurrency", "8"]);
     let later: Vec<_> = (0..3).map(|_| api.submit(neighbour)).collect();
     all_run(&stack, &all, 3);
     all_run(&stack, &later, 1);
-    let children = wait_for("a child for each", || Some(children(&worker)).filter(|some| some.len() == 4));
+    let children =
+        wait_for("a child for each", || Some(worker.children("run-apart")).filter(|some| some.len() == 4));
     assert!(all.iter().all(|id| children.contains_key(id)), "the others run as always");
     // Before its guest has begun, its death says nothing.
     progress_of(&stack, &killer);
@@ -222,7 +194,7 @@ fn what_runs_apart_ends_like_anything_else() {
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     assert_eq!(ended(&stack, &endless)["status"], "CANCELLED");
     assert_eq!(worker.terminate(), Some(0));
-    assert!(children(&worker).is_empty());
+    assert!(worker.children("run-apart").is_empty());
 }
 
 /// What a job may reach, it reaches there, too, and nothing more; and its secret stays one.

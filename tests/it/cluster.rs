@@ -1,6 +1,7 @@
 //! Real `sentinel` processes, and how a test talks to them.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Write},
     net::TcpStream,
@@ -55,6 +56,22 @@ impl Process {
         self.child.id()
     }
 
+    /// Its children of this hidden command: what they are told to do, and their process ids.
+    pub(crate) fn children(&self, command: &str) -> BTreeMap<String, u32> {
+        let mut children = BTreeMap::new();
+        for entry in std::fs::read_dir("/proc").expect("processes") {
+            let Ok(pid) = entry.expect("an entry").file_name().to_string_lossy().parse() else { continue };
+            let Some((state, parent)) = stand(pid) else { continue };
+            let said = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = said.trim_end_matches('\0').split('\0').collect();
+            // One that was started a moment ago still looks like its parent.
+            if parent == self.pid() && state != 'Z' && words.get(1) == Some(&command) {
+                children.insert((*words.last().expect("a word")).to_owned(), pid);
+            }
+        }
+        children
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
@@ -86,6 +103,19 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The state of a process, and its parent.
+fn stand(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name comes before, in parentheses, and may be anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Whether a process runs.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    stand(pid).is_some_and(|(state, _)| state != 'Z')
 }
 
 /// An API somewhere on this machine.
@@ -283,17 +313,23 @@ pub(crate) fn plugins(dir: &Path) -> PathBuf {
     some_plugins(dir, JOBS)
 }
 
-pub(crate) fn some_plugins(dir: &Path, jobs: &[&str]) -> PathBuf {
-    let built = std::env::var_os("SENTINEL_TEST_PLUGINS").map_or_else(
+/// The file of a job that was built.
+pub(crate) fn built(job: &str) -> PathBuf {
+    let dir = std::env::var_os("SENTINEL_TEST_PLUGINS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/target/wasm32-wasip2/release"),
         PathBuf::from,
     );
+    let file = dir.join(format!("{}.wasm", job.replace('-', "_")));
+    assert!(file.exists(), "{} is missing: run `cargo xtask plugins`", file.display());
+    file
+}
+
+/// A plugins directory with these.
+pub(crate) fn some_plugins(dir: &Path, jobs: &[&str]) -> PathBuf {
     let plugins = dir.join("plugins");
     std::fs::create_dir_all(&plugins).expect("a directory");
     for job in jobs {
-        let file = built.join(format!("{}.wasm", job.replace('-', "_")));
-        std::fs::copy(&file, plugins.join(format!("{job}.wasm")))
-            .unwrap_or_else(|_| panic!("{} is missing: run `cargo xtask plugins`", file.display()));
+        std::fs::copy(built(job), plugins.join(format!("{job}.wasm"))).expect("it can be copied");
     }
     plugins
 }

@@ -1,5 +1,6 @@
 //! Sentinel from the outside: real processes, real sockets, a real Redis.
 
+mod admission;
 mod apart;
 mod authors;
 mod cli;

@@ -118,7 +118,7 @@ impl Client {
     pub(crate) async fn advertise(&self, jobs: &[&'static str]) {
         let jobs: Vec<_> = jobs.iter().map(|job| Bytes::from_static(job.as_bytes())).collect();
         let info = Bytes::from_static(
-            br#"{"hostname":"h","slots":4,"busy":1,"jobs":[{"name":"example-task","digest":"abc"}],
+            br#"{"hostname":"h","slots":4,"busy":1,"jobs":[{"name":"example-task","digest":"abc","admitted_at_ms":1000}],
                 "refused":[{"file":"x.wasm","reason":"not a component"}],"later":"ignored"}"#,
         );
         self.queue.renew(&Instance::random("test"), info, &jobs, &[]).await.unwrap();

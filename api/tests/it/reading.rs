@@ -118,6 +118,7 @@ async fn workers_and_jobs_are_what_workers_say_of_themselves() {
     let workers = client.get("/v1/workers").await.json();
     assert_eq!(workers["workers"].as_array().unwrap().len(), 2);
     assert_eq!(workers["workers"][0]["slots"], 4);
+    assert_eq!(workers["workers"][0]["jobs"][0]["admitted_at"], "1970-01-01T00:00:01.000Z");
     let jobs = client.get("/v1/jobs").await.json();
     assert_eq!((&jobs["jobs"][0]["name"], &jobs["jobs"][0]["workers"]), (&json!("example-task"), &json!(2)));
     assert_eq!(jobs["refused"], json!([{"file": "x.wasm", "reason": "not a component", "workers": 2}]));

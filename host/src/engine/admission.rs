@@ -11,6 +11,7 @@ use std::{
     io::{self, Read},
     path::Path,
     str::FromStr,
+    time::Duration,
 };
 
 use wasmtime::component::{InstancePre, types::ComponentItem};
@@ -19,6 +20,7 @@ use super::{
     Engine,
     bindings::{JobPre, sentinel::job::types},
     compile::{CompileError, Compiled},
+    config::{CORE_INSTANCES, MEMORIES, TABLES},
     digest::Digest,
     host::Host,
     imports,
@@ -104,8 +106,42 @@ pub enum Refusal {
     #[error("it is not a valid component, or uses what is turned off here: {0:#}")]
     Invalid(wasmtime::Error),
     /// One instance of it does not fit into the engine.
-    #[error("one instance of it needs more than there is for one: {0:#}")]
+    #[error(
+        "one instance of it needs more than there is for one, which is {CORE_INSTANCES} core instances, {MEMORIES} \
+         memories, {TABLES} tables and what an attempt may have at most of each: make it of fewer parts, or let it \
+         begin with less: {0:#}"
+    )]
     TooLarge(wasmtime::Error),
+    /// It was not compiled in time, as busy as the machine is.
+    #[error("it was not compiled within {} s: it is tried again later, when the machine may be less busy", .0.as_secs())]
+    TooLong(Duration),
+    /// Compiling it takes too much CPU time.
+    #[error("to compile it takes more than {} s of CPU time: make it smaller, above all its largest functions", .0.as_secs())]
+    TooMuchCpu(Duration),
+    /// Too much machine code comes of it.
+    #[error("{bytes} bytes of machine code come of it, and {limit} are allowed: make it smaller")]
+    TooMuchCode {
+        /// How much, in bytes.
+        bytes: u64,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// The process that compiled it died.
+    #[error(
+        "the process that compiled it died ({death}) and said {words:?}: if its {memory_mib} MiB of memory were \
+         too little, make it smaller; otherwise the compiler cannot cope with it"
+    )]
+    CompilerDied {
+        /// How it died.
+        death: String,
+        /// What it last said.
+        words: String,
+        /// The memory that it might have.
+        memory_mib: u64,
+    },
+    /// No process could be had to compile it.
+    #[error("no process can be had to compile it: {0}")]
+    NoProcess(io::Error),
     /// It imports what nobody provides.
     #[error("it imports {}, which no job is given: build it for the world `sentinel:job/job`", list(.0))]
     UnknownImports(Vec<String>),
@@ -121,6 +157,18 @@ pub enum Refusal {
     /// Its function has another type.
     #[error("its `{HANDLER}` has no function `run` of the right type: {0:#}")]
     WrongType(wasmtime::Error),
+}
+
+impl Refusal {
+    /// After which time the same file may be admitted, if what is wrong is not in the file alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unreadable(_) | Self::NoProcess(_) => Some(Duration::from_secs(5)),
+            // The machine was too busy. It is not to be kept so.
+            Self::TooLong(_) => Some(Duration::from_mins(10)),
+            _ => None,
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -143,7 +191,7 @@ pub(super) fn admit(engine: &Engine, name: PluginName, bytes: &[u8]) -> Result<P
     }
     check_kind(bytes)?;
     let digest = Digest::of(bytes);
-    let compiled = engine.compiler().component(&digest, bytes)?;
+    let compiled = engine.compiler().component(name.as_str(), &digest, bytes)?;
     link(engine, name, digest, &compiled)
 }
 
@@ -163,6 +211,13 @@ impl From<CompileError> for Refusal {
         match error {
             CompileError::Invalid(error) => Self::Invalid(error),
             CompileError::TooLarge(error) => Self::TooLarge(error),
+            CompileError::TooLong(limit) => Self::TooLong(limit),
+            CompileError::TooMuchCpu(limit) => Self::TooMuchCpu(limit),
+            CompileError::TooMuchCode { bytes, limit } => Self::TooMuchCode { bytes, limit },
+            CompileError::Died { death, words, memory_bytes } => {
+                Self::CompilerDied { death, words, memory_mib: memory_bytes >> 20 }
+            }
+            CompileError::NoProcess(error) => Self::NoProcess(error),
         }
     }
 }

@@ -20,14 +20,14 @@ const HOST_STACK_BYTES: usize = 1536 << 10;
 const WASM_PAGE: usize = 64 << 10;
 
 /// Memories per component. Rust, Go and JavaScript have one, composed components one each.
-const MEMORIES: u32 = 8;
+pub(super) const MEMORIES: u32 = 8;
 
 /// Tables per component. Python's has one per library that it links.
-const TABLES: u32 = 32;
+pub(super) const TABLES: u32 = 32;
 
 /// Core instances per component: a toolchain's adapters and shims are some, and Python's
 /// component has one per library and extension.
-const CORE_INSTANCES: u32 = 256;
+pub(super) const CORE_INSTANCES: u32 = 256;
 
 /// Each memory takes 4 GiB of addresses and its guard, and a process has 128 TiB. More memories
 /// than this are reserved only for more slots than this.

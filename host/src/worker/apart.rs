@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use crate::{
-    apart::{Order, Question, Said, read_message, write_bytes, write_message},
+    apart::{Order, Question, Said},
     engine::{Call, Clock, Failure, Fault, KnownParents, Outcome, Plugin, ProgressCell, Reason, Report},
+    pipe::{read_message, write_bytes, write_message},
 };
 
 /// How long a child may take until its guest begins.

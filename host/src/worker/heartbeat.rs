@@ -53,7 +53,7 @@ pub(super) async fn beat(shared: Arc<Shared>) {
 /// One sign of life, also when there is nothing to renew.
 async fn renew(shared: &Shared) -> Result<(), StoreError> {
     let held = shared.leases.held();
-    let jobs = shared.plugins.names();
+    let jobs = shared.plugins.current().names();
     let chunks = held.chunks(MAX_CALL).chain(held.is_empty().then_some(&[][..]));
     for chunk in chunks {
         let sent = Instant::now();

@@ -12,6 +12,7 @@ const MIB: u64 = 1024 * 1024;
 pub const SLOT_RESERVE: u64 = 128 * MIB;
 
 /// The budget of one worker.
+#[derive(Debug)]
 pub struct MemoryBudget {
     reserve: u64,
     /// What is not reserved by slots, in MiB: larger plugins take the rest of theirs from here.

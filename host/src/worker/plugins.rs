@@ -1,26 +1,37 @@
-//! The plugins that a worker can run, by name.
+//! The plugins that a worker can run, by name, as they are at one moment.
+//!
+//! Does not change: when files do, another set takes its place (`library.rs`).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use bytes::Bytes;
 use sentinel_queue::{JobName, Policy};
 use serde::Serialize;
 
-use super::{grants::Granted, manifest::Manifest, terms};
-use crate::engine::{Engine, Plugin};
+use crate::engine::Plugin;
 
-/// All admitted plugins, and why others were refused.
-#[derive(Default)]
+/// The plugins that can be run, and why others cannot.
+#[derive(Debug, Default)]
 pub struct Plugins {
-    admitted: BTreeMap<JobName, (Plugin, Policy)>,
-    refused: Vec<Refusal>,
+    pub(super) jobs: BTreeMap<JobName, Job>,
+    pub(super) refused: Vec<Refusal>,
+    /// Every file was looked at once: none of those that were there at first is missing.
+    pub(super) is_complete: bool,
+}
+
+/// A job that can be run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its code.
+    pub plugin: Plugin,
+    /// What its tasks ask for when they do not say.
+    pub defaults: Policy,
+    /// Since when it is run so; for people.
+    pub admitted_at: SystemTime,
 }
 
 /// A file that is not run, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// The file's name.
     pub file: String,
@@ -29,66 +40,14 @@ pub struct Refusal {
 }
 
 impl Plugins {
-    /// Admits every `*.wasm` in these directories; where two have the same name, the first wins.
-    /// A bad file is refused and keeps no other from being admitted. Each gets what it asks for and
-    /// is granted.
-    pub fn load(engine: &Engine, dirs: &[PathBuf], granted: &Granted) -> Self {
-        let mut plugins = Self::default();
-        let mut seen = BTreeSet::new();
-        for dir in dirs {
-            match wasm_files(dir) {
-                Ok(files) => {
-                    for file in files {
-                        if seen.insert(file.file_name().map(ToOwned::to_owned)) {
-                            plugins.admit(engine, &file, granted);
-                        }
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(dir = %dir.display(), %error, "a plugins directory is not readable");
-                }
-            }
-        }
-        plugins
-    }
-
-    fn admit(&mut self, engine: &Engine, file: &Path, granted: &Granted) {
-        let admitted = engine.admit(file).map_err(|error| error.to_string());
-        let admitted = admitted.and_then(|plugin| {
-            let manifest = Manifest::beside(file)?;
-            Ok((terms::settle(&plugin, &manifest, granted), manifest.policy))
-        });
-        match admitted {
-            Ok((plugin, defaults)) => {
-                if !plugin.grants().withheld.is_empty() {
-                    let withheld = plugin.grants().withheld.join("; ");
-                    tracing::warn!(job = %plugin.name(), withheld, "the plugin asks for more than it is granted");
-                }
-                tracing::info!(
-                    job = %plugin.name(), digest = %plugin.digest(), cached = plugin.from_cache(),
-                    compiled_in = ?plugin.compile_time(), "plugin admitted"
-                );
-                // The engine's rule for names is the queue's.
-                if let Ok(name) = plugin.name().as_str().parse() {
-                    self.admitted.insert(name, (plugin, defaults));
-                }
-            }
-            Err(reason) => {
-                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                tracing::error!(file = %file.display(), reason, "plugin refused");
-                self.refused.push(Refusal { file: name, reason });
-            }
-        }
-    }
-
-    /// The plugin that runs a job, and what its tasks ask for when they do not say.
-    pub fn get(&self, job: &JobName) -> Option<(Plugin, Policy)> {
-        self.admitted.get(job).cloned()
+    /// The job of this name.
+    pub fn get(&self, job: &JobName) -> Option<&Job> {
+        self.jobs.get(job)
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Plugin> {
-        self.admitted.values().map(|(plugin, _)| plugin)
+    pub fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
     }
 
     /// What was refused.
@@ -98,35 +57,30 @@ impl Plugins {
 
     /// The names, as a renewal tells them.
     pub(super) fn names(&self) -> Vec<Bytes> {
-        self.admitted.keys().map(|name| Bytes::from(name.to_string())).collect()
+        self.jobs.keys().map(|name| Bytes::from(name.to_string())).collect()
     }
 
-    /// Refuses what can never run here.
-    pub(super) fn refuse_larger(&mut self, fits: impl Fn(usize) -> bool) {
-        let too_large = |plugin: &Plugin| !fits(plugin.limits().memory_bytes);
-        for (plugin, _) in self.admitted.values().filter(|(plugin, _)| too_large(plugin)) {
-            let reason = format!(
-                "its memory limit of {} bytes is more than this worker's budget leaves: give the worker more \
-                 memory, fewer slots (--concurrency), or lower the limit",
-                plugin.limits().memory_bytes
-            );
-            tracing::error!(job = %plugin.name(), reason, "plugin refused");
-            self.refused.push(Refusal { file: format!("{}.wasm", plugin.name()), reason });
+    /// Logs in which way these are others than those before.
+    pub(super) fn log_news(&self, before: &Self) {
+        for (name, job) in &self.jobs {
+            let old = before.get(name);
+            if old.is_none_or(|old| old.admitted_at != job.admitted_at) {
+                tracing::info!(
+                    job = %name, digest = %job.plugin.digest(),
+                    instead_of = old.map(|old| tracing::field::display(old.plugin.digest())),
+                    cached = job.plugin.from_cache(), compiled_in = ?job.plugin.compile_time(), "plugin admitted"
+                );
+            }
         }
-        self.admitted.retain(|_, (plugin, _)| fits(plugin.limits().memory_bytes));
-    }
-}
-
-fn wasm_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        // A `.cwasm` is machine code: it is refused with its reason, not passed over.
-        let kind = path.extension().and_then(|extension| extension.to_str());
-        if matches!(kind, Some("wasm" | "cwasm")) {
-            files.push(path);
+        for (name, job) in &before.jobs {
+            if !self.jobs.contains_key(name) {
+                tracing::warn!(job = %name, digest = %job.plugin.digest(), "plugin gone: its tasks are not run here");
+            }
+        }
+        for Refusal { file, reason } in
+            self.refused.iter().filter(|refusal| !before.refused.contains(refusal))
+        {
+            tracing::error!(file, reason, "plugin refused");
         }
     }
-    files.sort();
-    Ok(files)
 }

@@ -2,6 +2,7 @@
 
 mod apart;
 mod effects;
+mod reload;
 mod rig;
 
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use proptest::prelude::*;
 use sentinel_host::engine::{
     AdmissionError, Allocation, Engine, EngineConfig, Refusal, WASM_STACK_BYTES, config,
 };
@@ -143,4 +144,57 @@ fn a_second_engine_takes_the_code_from_the_cache() {
     );
     let outcome = lab().run(&cached, call).outcome;
     assert_eq!(outcome, sentinel_host::engine::Outcome::Completed("\"ok\"".into()));
+}
+
+/// What may befall a component on its way.
+#[derive(Clone, Debug)]
+enum Damage {
+    Cut(prop::sample::Index),
+    Flip(prop::sample::Index, u8),
+    Overwrite(prop::sample::Index, Vec<u8>),
+    Insert(prop::sample::Index, Vec<u8>),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let bytes = || prop::collection::vec(any::<u8>(), 1..64);
+    prop_oneof![
+        any::<prop::sample::Index>().prop_map(Damage::Cut),
+        (any::<prop::sample::Index>(), 1..=u8::MAX).prop_map(|(at, with)| Damage::Flip(at, with)),
+        (any::<prop::sample::Index>(), bytes()).prop_map(|(at, with)| Damage::Overwrite(at, with)),
+        (any::<prop::sample::Index>(), bytes()).prop_map(|(at, with)| Damage::Insert(at, with)),
+    ]
+}
+
+fn damaged(mut component: Vec<u8>, damage: Damage) -> Vec<u8> {
+    let length = component.len();
+    match damage {
+        Damage::Cut(at) => component.truncate(at.index(length)),
+        Damage::Flip(at, with) => component[at.index(length)] ^= with,
+        Damage::Overwrite(at, with) => {
+            let at = at.index(length);
+            let end = length.min(at + with.len());
+            component[at..end].copy_from_slice(&with[..end - at]);
+        }
+        Damage::Insert(at, with) => drop(component.splice(at.index(length)..at.index(length), with)),
+    }
+    component
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// It may be harmless, as in a name; if not, it is refused, and nothing panics.
+    #[test]
+    fn a_damaged_component_is_a_plugin_or_refused(damage in damage()) {
+        let bytes = damaged(Job::default().bytes(), damage);
+        if let Err(error) = lab().engine.admit_bytes("x".parse().unwrap(), &bytes) {
+            prop_assert!(error.to_string().len() > "x: ".len());
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..512), is_led in any::<bool>()) {
+        let bytes = if is_led { [b"\0asm\x0d\0\x01\0", &bytes[..]].concat() } else { bytes };
+        prop_assert!(lab().engine.admit_bytes("x".parse().unwrap(), &bytes).is_err());
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sentinel_host::worker::{Apart, GrantTable, Plugins, Worker, WorkerConfig};
+use sentinel_host::worker::{Apart, GrantTable, Library, Worker, WorkerConfig};
 use sentinel_queue::{
     Namespace, NewTask, Payload, Queue, Spec, Status, Task, TaskId,
     lease::Served,
@@ -17,6 +17,7 @@ use sentinel_queue::{
     },
 };
 use sentinel_testkit::RedisServer;
+use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::engine::lab::{built, lab};
@@ -32,6 +33,8 @@ pub(crate) enum Home {
 pub(crate) struct Rig {
     pub(crate) queue: Queue,
     pub(crate) config: WorkerConfig,
+    /// The plugins directory.
+    pub(crate) plugins: TempDir,
     /// What stands beside the plugin.
     pub(crate) manifest: Option<String>,
     /// The `grants` of its configuration.
@@ -76,6 +79,7 @@ impl Rig {
         Self {
             queue: Queue::new(store),
             config,
+            plugins: tempfile::tempdir().unwrap(),
             manifest: None,
             grants: String::new(),
             seen,
@@ -87,15 +91,17 @@ impl Rig {
 
     /// Starts the worker, which has the jobs `hostile` and `ledger`.
     pub(crate) fn work(&mut self) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = &self.plugins;
         std::fs::copy(built("hostile"), dir.path().join("hostile.wasm")).unwrap();
         std::fs::copy(built("ledger"), dir.path().join("ledger.wasm")).unwrap();
         if let Some(manifest) = &self.manifest {
             std::fs::write(dir.path().join("hostile.toml"), manifest).unwrap();
         }
         let granted = GrantTable::parse(&self.grants.parse().unwrap()).unwrap().resolve().unwrap();
-        let plugins = Plugins::load(&lab().engine, &[dir.path().to_owned()], &granted);
-        assert!(plugins.refused().is_empty());
+        let plugins = Library::open(lab().engine.clone(), vec![dir.path().to_owned()], granted).unwrap();
+        let complete = plugins.complete(PATIENCE);
+        assert!(tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(complete)));
+        assert!(plugins.current().refused().is_empty());
         let worker = Worker::new(self.queue.clone(), plugins, self.config.clone()).unwrap();
         self.busy = Box::new(worker.busy());
         let (stop, stopped) = oneshot::channel();
