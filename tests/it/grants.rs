@@ -61,8 +61,9 @@ fn a_secret_is_seen_by_its_job_and_by_nobody_else() {
 #[test]
 fn a_worker_without_its_secrets_does_not_start() {
     let stack = stack("SENTINEL_TEST_NO_SUCH_VARIABLE");
-    let worker = Command::new(env!("CARGO_BIN_EXE_sentinel"))
-        .args(["worker", "--redis", &stack.redis.url()])
+    // One that starts all the same is ended, with another code.
+    let worker = Command::new("timeout")
+        .args(["20", env!("CARGO_BIN_EXE_sentinel"), "worker", "--redis", &stack.redis.url()])
         .current_dir(stack.dir.path())
         .output()
         .unwrap();
