@@ -181,7 +181,7 @@ fn damaged(mut component: Vec<u8>, damage: Damage) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// It may be harmless, as in a name; if not, it is refused, and nothing panics.
     #[test]
