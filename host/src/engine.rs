@@ -15,6 +15,7 @@ mod compile;
 mod config;
 mod cpu;
 mod deadline;
+mod describe;
 mod digest;
 mod effects;
 mod grants;
@@ -47,6 +48,7 @@ pub use self::{
     compile::{Compilation, CompileBounds, apart::run as compile_apart},
     config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
+    describe::Said,
     digest::Digest,
     effects::{Child, ChildError, Durable, Effects, Versioned, Write},
     grants::Grants,

@@ -78,3 +78,20 @@ fn an_unknown_job_is_refused_naming_the_nearest() {
     assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("unknown_job")));
     assert!(answer.json()["detail"].as_str().unwrap().contains("example-task"));
 }
+
+/// The types of the job are its schema: what its worker publishes, the API asks for.
+#[test]
+fn a_payload_that_the_job_does_not_take_is_refused_with_the_place() {
+    let dev = dev();
+    let describes =
+        || dev.api.get("/v1/jobs/example-task").json()["payload_schema"].is_object().then_some(());
+    sentinel_testkit::wait_for("the job's description", describes);
+    // What submits know of it is a second old at most.
+    let refused = sentinel_testkit::wait_for("the refusal", || {
+        let answer = dev.api.post("/submit-task", r#"{"payload":{"job":"example-task","numbers":"x"}}"#);
+        (answer.status == 422).then(|| answer.json())
+    });
+    assert_eq!(refused["errors"][0]["pointer"], "/payload/numbers", "{refused}");
+    let job = dev.api.get("/v1/jobs/example-task").json();
+    assert_eq!(job["summary"], "Greets, and describes a list of numbers.", "{job}");
+}

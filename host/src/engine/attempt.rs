@@ -169,7 +169,7 @@ fn redacted(called: Called, secrets: &Secrets) -> Called {
     })
 }
 
-fn store(plugin: &Plugin, limits: &Limits, host: Host) -> Store<Host> {
+pub(super) fn store(plugin: &Plugin, limits: &Limits, host: Host) -> Store<Host> {
     let mut store = Store::new(plugin.engine().wasmtime(), host);
     store.limiter(|host| &mut host.limiter);
     store.set_hostcall_fuel(limits.transfer_bytes);

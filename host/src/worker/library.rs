@@ -18,8 +18,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use sentinel_queue::{JobName, Policy};
-use tokio::sync::watch;
+use sentinel_queue::{JobName, Policy, schema::Description};
+use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
     grants::Granted,
@@ -29,7 +29,7 @@ use super::{
     terms,
     watcher::Watcher,
 };
-use crate::engine::{Engine, Plugin};
+use crate::engine::{Engine, Plugin, Said};
 
 /// How often directories are looked at, for not every mount says what happens in it.
 const RESCAN: Duration = Duration::from_secs(5);
@@ -114,8 +114,15 @@ impl Library {
         });
         let (wake, wakes) = mpsc::channel();
         let watcher = Watcher::new(&dirs, wake.clone());
-        let mut looker =
-            Looker { engine, granted, dirs, shelf: Arc::clone(&shelf), watcher, unsettled: BTreeMap::new() };
+        let mut looker = Looker {
+            engine,
+            runtime: runtime()?,
+            granted,
+            dirs,
+            shelf: Arc::clone(&shelf),
+            watcher,
+            unsettled: BTreeMap::new(),
+        };
         std::thread::Builder::new().name("plugins".into()).spawn(move || looker.watch(&wakes))?;
         Ok(Self { shelf, wake })
     }
@@ -123,6 +130,11 @@ impl Library {
     /// The plugins as they are now. They may be others a moment later.
     pub fn current(&self) -> Arc<Plugins> {
         Arc::clone(&self.shelf.current.borrow())
+    }
+
+    /// The plugins as they are, and as they change.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Plugins>> {
+        self.shelf.current.subscribe()
     }
 
     /// The plugin that runs a job now, and what its tasks ask for when they do not say.
@@ -190,6 +202,8 @@ impl Shelf {
 /// The thread that looks.
 struct Looker {
     engine: Engine,
+    /// Where jobs are asked what they are.
+    runtime: Runtime,
     granted: Granted,
     dirs: Vec<PathBuf>,
     shelf: Arc<Shelf>,
@@ -346,7 +360,15 @@ impl Looker {
             let withheld = plugin.grants().withheld.join("; ");
             tracing::warn!(job = %plugin.name(), withheld, "the plugin asks for more than it is granted");
         }
-        Ok(Job { plugin, defaults: manifest.policy, admitted_at: SystemTime::now() })
+        let description = self.describe(&plugin).map_err(|reason| Refused { reason, retry_at: None })?;
+        Ok(Job { plugin, defaults: manifest.policy, description, admitted_at: SystemTime::now() })
+    }
+
+    fn describe(&self, plugin: &Plugin) -> Result<Option<Description>, String> {
+        let said = self.runtime.block_on(plugin.describe());
+        let said = said.map_err(|reason| format!("it cannot describe itself: {reason}"))?;
+        let Some(Said { summary, payload_schema, result_schema }) = said else { return Ok(None) };
+        Description::parse(summary, payload_schema.as_deref(), result_schema.as_deref()).map(Some)
     }
 }
 
@@ -370,6 +392,10 @@ impl Stamp {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// The files that are meant as plugins. A directory that is not there has none.
@@ -407,6 +433,7 @@ mod tests {
         };
         let looker = Looker {
             engine: Engine::new(EngineConfig::new(NonZeroU32::MIN)).unwrap(),
+            runtime: runtime().unwrap(),
             granted: Granted::default(),
             watcher: Watcher::new(&dirs, mpsc::channel().0),
             dirs,

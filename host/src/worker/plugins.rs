@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use bytes::Bytes;
-use sentinel_queue::{JobName, Policy};
+use sentinel_queue::{JobName, Policy, schema::Description};
 use serde::Serialize;
 
 use crate::engine::Plugin;
@@ -26,6 +26,8 @@ pub struct Job {
     pub plugin: Plugin,
     /// What its tasks ask for when they do not say.
     pub defaults: Policy,
+    /// What it says of itself, if it does.
+    pub description: Option<Description>,
     /// Since when it is run so; for people.
     pub admitted_at: SystemTime,
 }

@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) module: &'static str,
     /// Instructions of the core function `run`, before it returns.
     pub(crate) body: &'static str,
+    /// Instructions of the core function `describe`, before it returns; without, there is none.
+    pub(crate) describe: Option<&'static str>,
 }
 
 const TYPES: &str = r#"
@@ -31,6 +33,22 @@ const TYPES: &str = r#"
     (type $failure_ (variant
       (case "retryable" string) (case "retry-after" (tuple u64 string)) (case "permanent" string)))"#;
 
+const DESCRIBED: &str = r#"
+    (type $description_ (record
+      (field "summary" string) (field "payload-schema" (option string)) (field "result-schema" (option string))))
+    (func $describe (result $description_)
+      (canon lift (core func $i "describe") (memory (core memory $i "memory"))))
+    (component $described
+      (type $description_ (record
+        (field "summary" string) (field "payload-schema" (option string)) (field "result-schema" (option string))))
+      (import "description" (type $description (eq $description_)))
+      (import "describe" (func $describe (result $description)))
+      (export $d "description" (type $description))
+      (export "describe" (func $describe) (func (result $d))))
+    (instance $descriptions (instantiate $described
+      (with "description" (type $description_)) (with "describe" (func $describe))))
+    (export "sentinel:job/describe@0.1.0" (instance $descriptions))"#;
+
 impl Job {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let Self { component, with, module, body, .. } = self;
@@ -40,6 +58,10 @@ impl Job {
             other => (other, "i32"),
         };
         let imported = parameter.replace("$task_", "$task");
+        let (describe, described) = self.describe.map_or_else(Default::default, |body| {
+            let function = format!("(func (export \"describe\") (result i32) {body} (i32.const 0))");
+            (function, DESCRIBED)
+        });
         let text = format!(
             r#"(component
               {component}
@@ -49,7 +71,8 @@ impl Job {
                 (data (memory $memory) (i32.const 0) "\00\00\00\00\00\00\00\00\20\00\00\00\02\00\00\00")
                 (data (memory $memory) (i32.const 32) "42")
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
-                (func (export "run") (param {flat}) (result i32) {body} (i32.const 0)))
+                (func (export "run") (param {flat}) (result i32) {body} (i32.const 0))
+                {describe})
               (core instance $i (instantiate $m {with}))
               {TYPES}
               (func $run (param "task" {parameter}) (result (result string (error $failure_)))
@@ -65,7 +88,8 @@ impl Job {
                   (func (param "task" {exported}) (result (result string (error $f))))))
               (instance $handler (instantiate $named
                 (with "task" (type $task_)) (with "failure" (type $failure_)) (with "run" (func $run))))
-              (export "sentinel:job/handler@{version}" (instance $handler)))"#,
+              (export "sentinel:job/handler@{version}" (instance $handler))
+              {described})"#,
             exported = parameter.replace("$task_", "$t"),
         );
         wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
