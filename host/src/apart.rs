@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     engine::{
         Call, ChildError, Compilation, Deadlines, Digest, Durable, Engine, EngineConfig, Grants, GuestTask,
-        Interrupt, KnownParents, Limits, LookUp, Plugin, Progress, ProgressCell, Report, Versioned,
+        Interrupt, KnownParents, Limits, LookUp, Plugin, Progress, ProgressCell, Report, Stdout, Versioned,
     },
     pipe::{check_parent, read_bytes, read_message, write_message},
 };
@@ -35,6 +35,7 @@ pub(crate) struct Order {
     digest: Digest,
     task: GuestTask,
     limits: Limits,
+    stdout: Stdout,
     grants: Grants,
     http_requests: u64,
     /// The child has no store to look them up in.
@@ -104,6 +105,7 @@ impl Order {
             digest: *plugin.digest(),
             task: call.task,
             limits: call.limits,
+            stdout: plugin.stdout(),
             grants: Grants::clone(plugin.grants()),
             http_requests: call.http_requests,
             parents,
@@ -227,7 +229,7 @@ fn prepare(order: &Order, code: &[u8]) -> Result<Plugin, String> {
     let engine = Engine::new(order.engine.clone()).map_err(|error| error.to_string())?;
     let name = order.job.parse().map_err(|refusal| format!("{refusal}"))?;
     let plugin = engine.take_over(name, order.digest, code).map_err(|error| error.to_string())?;
-    Ok(plugin.with_grants(order.grants.clone()))
+    Ok(plugin.with_grants(order.grants.clone()).with_stdout(order.stdout))
 }
 
 async fn attempt(plugin: &Plugin, order: Order, parent: Parent) -> io::Result<Report> {

@@ -60,7 +60,7 @@ pub use self::{
     limits::Limits,
     log::Log,
     outcome::{Clock, Failure, Fault, Outcome, Report, Usage},
-    plugin::Plugin,
+    plugin::{Plugin, Stdout},
     secret::{Secret, Secrets},
 };
 

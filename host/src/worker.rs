@@ -51,7 +51,7 @@ pub use self::{
     asked::AskedLimits,
     grants::{Grant, GrantTable, Granted},
     library::Library,
-    manifest::{Manifest, Stdout},
+    manifest::Manifest,
     memory::{MemoryBudget, SLOT_RESERVE, default_slots, detect_budget},
     plugins::{Job, Plugins, Refusal},
     strict::Wrong,

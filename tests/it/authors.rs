@@ -63,6 +63,7 @@ fn three_commands_from_nothing_to_a_result() {
 
     let report = json_of(&sentinel(dir, &["job", "check", component, "--output", "json"]));
     assert_eq!((&report["verdict"], &report["job"]), (&json!("admitted"), &json!("greet.me")));
+    assert_eq!(report["kind"], "job");
     assert!(
         report["imports"].as_array().unwrap().contains(&json!("sentinel:job/progress@0.1.0")),
         "{report}"

@@ -24,11 +24,14 @@ use super::{
     digest::Digest,
     host::Host,
     imports,
-    plugin::Plugin,
+    plugin::{Entry, Plugin},
 };
 
 /// The interface that makes a component a job. A later 0.1 matches too.
 pub const HANDLER: &str = "sentinel:job/handler@0.1.0";
+
+/// The interface that makes a component a command. A later 0.2 matches too.
+const COMMAND: &str = "wasi:cli/run@0.2.0";
 
 /// The name of a plugin: `[a-z0-9][a-z0-9._-]{0,63}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,9 +102,6 @@ pub enum Refusal {
     /// It is something else entirely.
     #[error("it is not WebAssembly: build it with `cargo build --release --target wasm32-wasip2`")]
     NotWasm,
-    /// It is a core module.
-    #[error("it is a core module, not a component: build it for the target wasm32-wasip2")]
-    CoreModule,
     /// It does not compile.
     #[error("it is not a valid component, or uses what is turned off here: {0:#}")]
     Invalid(wasmtime::Error),
@@ -150,7 +150,8 @@ pub enum Refusal {
     Unlinkable(wasmtime::Error),
     /// It is a component of another world.
     #[error(
-        "it does not export `{HANDLER}` (it exports {}): build it for the world `sentinel:job/job`",
+        "it exports neither `{HANDLER}` nor `{COMMAND}` (it exports {}): build it for wasm32-wasip2, as a \
+         component of the world `sentinel:job/job` or as a command",
         list(.0)
     )]
     NotAJob(Vec<String>),
@@ -227,9 +228,8 @@ fn link(engine: &Engine, name: PluginName, digest: Digest, compiled: &Compiled) 
         .map_err(Refusal::Unlinkable)?
         .map_err(Refusal::UnknownImports)?;
     let instance = linker.instantiate_pre(&compiled.component).map_err(Refusal::Unlinkable)?;
-    check_handler(engine, &instance)?;
-    let pre = JobPre::new(instance).map_err(Refusal::WrongType)?;
-    Ok(Plugin::new(engine.clone(), name, digest, pre, compiled.took, compiled.from_cache))
+    let entry = entry(engine, instance)?;
+    Ok(Plugin::new(engine.clone(), name, digest, entry, compiled.took, compiled.from_cache))
 }
 
 /// Every binary begins with its magic number, a version and a layer.
@@ -237,17 +237,23 @@ fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
     if wasmtime::Engine::detect_precompiled(bytes).is_some() {
         return Err(Refusal::Precompiled);
     }
-    let Some(rest) = bytes.strip_prefix(b"\0asm") else { return Err(Refusal::NotWasm) };
-    match rest {
-        [1, 0, 0, 0, ..] => Err(Refusal::CoreModule),
-        _ => Ok(()),
-    }
+    if bytes.starts_with(b"\0asm") { Ok(()) } else { Err(Refusal::NotWasm) }
 }
 
-fn check_handler(engine: &Engine, instance: &InstancePre<Host>) -> Result<(), Refusal> {
+/// What is called of a component: a job's function, or a command.
+fn entry(engine: &Engine, instance: InstancePre<Host>) -> Result<Entry, Refusal> {
     let component = instance.component();
     // By index, because only so a later version of the same line is found.
     let Some((ComponentItem::ComponentInstance(_), handler)) = component.get_export(None, HANDLER) else {
+        if let Some((ComponentItem::ComponentInstance(_), command)) = component.get_export(None, COMMAND) {
+            let Some((ComponentItem::ComponentFunc(run), index)) =
+                component.get_export(Some(&command), "run")
+            else {
+                return Err(Refusal::WrongType(wasmtime::Error::msg("there is none of this name")));
+            };
+            run.typecheck::<(), (Result<(), ()>,)>(&instance.instance_type()).map_err(Refusal::WrongType)?;
+            return Ok(Entry::Command { pre: instance, run: index });
+        }
         let component = component.component_type();
         let exports = component.exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
         return Err(Refusal::NotAJob(exports));
@@ -256,7 +262,8 @@ fn check_handler(engine: &Engine, instance: &InstancePre<Host>) -> Result<(), Re
         return Err(Refusal::WrongType(wasmtime::Error::msg("there is none of this name")));
     };
     run.typecheck::<(&types::Task,), (Result<String, types::Failure>,)>(&instance.instance_type())
-        .map_err(Refusal::WrongType)
+        .map_err(Refusal::WrongType)?;
+    JobPre::new(instance).map(Entry::Job).map_err(Refusal::WrongType)
 }
 
 #[cfg(test)]

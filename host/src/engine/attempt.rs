@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi::runtime::spawn_blocking;
+use wasmtime_wasi::{I32Exit, runtime::spawn_blocking};
 
 use super::{
     bindings::sentinel::job::types,
@@ -24,10 +24,10 @@ use super::{
     limits::Limits,
     log::LogSink,
     outcome::{Outcome, Report, Usage},
-    plugin::Plugin,
+    plugin::{Entry, Plugin, Stdout},
     scratch::Scratch,
     secret::{Cut, Secrets},
-    verdict::{self, Called, Circumstances, Halt, Phase},
+    verdict::{self, BadOutput, Called, Circumstances, Halt, Phase},
 };
 
 /// What the guest is told of its task.
@@ -94,6 +94,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let payload_bytes = task.payload.len() as u64;
     let log = LogSink::new(limits.log_bytes);
     let meter = Arc::new(CpuMeter::default());
+    let output = LogSink::new(limits.result_bytes);
     let scratch = match scratch_of(plugin).await {
         Ok(scratch) => scratch,
         Err(error) => return no_scratch(error),
@@ -105,6 +106,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
         http_requests,
         scratch: scratch.as_ref().map(Scratch::path).zip(grants.scratch_bytes),
         log: &log,
+        stdout: plugin.is_command().then_some(&output),
     };
     let buffer = Buffer::new(durable);
     let host = match Host::new(&sandbox, Arc::clone(&meter), interrupt.clone(), progress, parents, buffer) {
@@ -114,7 +116,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let mut store = store(plugin, &limits, host);
 
     let running = plugin.engine().ticker().running();
-    let called = meter.measure(call_or_interrupt(plugin, &mut store, task.into(), &interrupt)).await;
+    let called = meter.measure(call_or_interrupt(plugin, &mut store, task.into(), &output, &interrupt)).await;
     drop(running);
 
     let data = store.data();
@@ -199,6 +201,7 @@ async fn call_or_interrupt(
     plugin: &Plugin,
     store: &mut Store<Host>,
     task: types::Task,
+    output: &LogSink,
     interrupt: &Interrupt,
 ) -> Called {
     if let Some(reason) = interrupt.reason() {
@@ -206,18 +209,47 @@ async fn call_or_interrupt(
     }
     tokio::select! {
         biased;
-        called = call(plugin, store, task) => called,
+        called = call(plugin, store, task, output) => called,
         reason = interrupt.raised() => {
             Err((Phase::Calling, wasmtime::Error::new(Halt::Interrupted(reason))))
         }
     }
 }
 
-async fn call(plugin: &Plugin, store: &mut Store<Host>, task: types::Task) -> Called {
+async fn call(plugin: &Plugin, store: &mut Store<Host>, task: types::Task, output: &LogSink) -> Called {
     let loading = |error| (Phase::Loading, error);
-    let job = plugin.pre().instantiate_async(&mut *store).await.map_err(loading)?;
-    let handler = job.sentinel_job_handler();
-    handler.call_run(store, &task).await.map_err(|error| (Phase::Calling, error))
+    let calling = |error| (Phase::Calling, error);
+    match plugin.entry() {
+        Entry::Job(pre) => {
+            let job = pre.instantiate_async(&mut *store).await.map_err(loading)?;
+            job.sentinel_job_handler().call_run(store, &task).await.map_err(calling)
+        }
+        Entry::Command { pre, run } => {
+            let command = pre.instantiate_async(&mut *store).await.map_err(loading)?;
+            let run = command.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, run).map_err(loading)?;
+            let code = match run.call_async(store, ()).await {
+                Ok((ended,)) => i32::from(ended.is_err()),
+                Err(error) => match error.downcast_ref() {
+                    Some(&I32Exit(code)) => code,
+                    None => return Err(calling(error)),
+                },
+            };
+            if code != 0 {
+                return Err(calling(wasmtime::Error::new(I32Exit(code))));
+            }
+            printed(plugin.stdout(), output).map(Ok).map_err(|error| calling(wasmtime::Error::new(error)))
+        }
+    }
+}
+
+/// A command's result.
+fn printed(stdout: Stdout, output: &LogSink) -> Result<String, BadOutput> {
+    let text = String::from_utf8(output.take_whole().ok_or(BadOutput::TooMuch)?);
+    let text = text.map_err(|_| BadOutput::NotText)?;
+    Ok(match stdout {
+        Stdout::Json => text.trim().to_owned(),
+        Stdout::Text => serde_json::Value::String(text).to_string(),
+    })
 }
 
 fn returned_bytes(returned: &Result<String, types::Failure>) -> u64 {

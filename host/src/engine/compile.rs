@@ -7,6 +7,7 @@
 //! started and gave the component to; when it comes whole from a directory that nobody else can
 //! write to; or from the process that started this one.
 
+mod adapt;
 pub(crate) mod apart;
 mod cache;
 
@@ -157,7 +158,7 @@ impl Compiler {
 
     fn compile(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
         match &self.compilation {
-            Compilation::Here => self.engine.precompile_component(bytes).map_err(CompileError::Invalid),
+            Compilation::Here => precompile(&self.engine, bytes).map_err(CompileError::Invalid),
             Compilation::Apart { program, args, bounds } => {
                 let mut command = apart::command(program, args, name);
                 apart::compile(&mut command, &apart::Order::new(*bounds, self.wasm_stack_bytes), bytes)
@@ -171,6 +172,11 @@ impl Compiler {
         let component = load(&self.engine, code).map_err(CompileError::TooLarge)?;
         Ok(Compiled { component, took: started.elapsed(), from_cache: true })
     }
+}
+
+/// Machine code of a component, or of a module that can be made one.
+fn precompile(engine: &wasmtime::Engine, bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    engine.precompile_component(&adapt::component(bytes)?)
 }
 
 #[allow(unsafe_code, reason = "machine code cannot be checked when it is loaded")]

@@ -50,7 +50,7 @@ impl Plugin {
     }
 
     async fn ask(&self) -> wasmtime::Result<Option<Said>> {
-        let pre = self.pre().instance_pre();
+        let pre = self.instance_pre();
         let component = pre.component();
         let Some((_, interface)) = component.get_export(None, DESCRIBE) else { return Ok(None) };
         let Some((_, function)) = component.get_export(Some(&interface), "describe") else { return Ok(None) };
@@ -73,6 +73,7 @@ impl Plugin {
             http_requests: 0,
             scratch: None,
             log: &log,
+            stdout: None,
         };
         let meter = Arc::new(CpuMeter::default());
         let host = Host::new(

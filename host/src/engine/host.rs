@@ -6,10 +6,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{
     WasiCtx, WasiCtxView, WasiView,
     filesystem::{FsPerms, WasiFilesystemCtxView},
+    p2::pipe::MemoryInputPipe,
 };
 
 use super::{
@@ -56,6 +58,8 @@ pub(crate) struct Sandbox<'a> {
     /// Its directory, and how many bytes it may hold.
     pub(crate) scratch: Option<(&'a Path, u64)>,
     pub(crate) log: &'a LogSink,
+    /// Where a command's standard output goes instead of the log.
+    pub(crate) stdout: Option<&'a LogSink>,
 }
 
 impl Host {
@@ -108,7 +112,7 @@ impl Host {
 
 /// WASI with no more than was granted: its own name for an argument, no sockets.
 fn wasi(sandbox: &Sandbox<'_>) -> wasmtime::Result<WasiCtx> {
-    let Sandbox { limits, grants, task, scratch, log, .. } = sandbox;
+    let Sandbox { limits, grants, task, scratch, log, stdout, .. } = sandbox;
     let mut wasi = WasiCtx::builder();
     wasi.arg(&task.job);
     for (name, value) in &grants.env {
@@ -117,7 +121,10 @@ fn wasi(sandbox: &Sandbox<'_>) -> wasmtime::Result<WasiCtx> {
     if let Some((dir, _)) = scratch {
         wasi.preopened_dir(dir, "/scratch", FsPerms::ReadWrite)?;
     }
-    wasi.stdout(log.stdout())
+    if stdout.is_some() {
+        wasi.stdin(MemoryInputPipe::new(Bytes::copy_from_slice(task.payload.as_bytes())));
+    }
+    wasi.stdout(stdout.unwrap_or(log).stdout())
         .stderr(log.stderr())
         // Without these a guest is refused each address, but gets a file descriptor per socket.
         .allow_tcp(false)

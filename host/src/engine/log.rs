@@ -113,6 +113,12 @@ impl LogSink {
         Log { text, dropped_bytes }
     }
 
+    /// Takes what was kept as it is; none if something was dropped.
+    pub(crate) fn take_whole(&self) -> Option<Vec<u8>> {
+        let mut written = self.lock();
+        (written.dropped == 0).then(|| std::mem::take(&mut written.kept))
+    }
+
     fn write(&self, source: Source, bytes: &[u8]) {
         let mut written = self.lock();
         let room = written.limit.saturating_sub(written.kept.len());

@@ -6,6 +6,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
 use super::{
     Engine,
     admission::PluginName,
@@ -23,6 +26,31 @@ use super::{
 #[derive(Clone)]
 pub struct Plugin(Arc<Inner>);
 
+/// What is called of its component.
+#[derive(Clone)]
+pub(super) enum Entry {
+    /// The function of a job.
+    Job(JobPre<Host>),
+    /// A command: the payload is its standard input, and what it writes to standard output its
+    /// result.
+    Command {
+        /// The component.
+        pre: InstancePre<Host>,
+        /// Its function.
+        run: ComponentExportIndex,
+    },
+}
+
+/// What becomes of a command's standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdout {
+    /// It is the result, and must be JSON.
+    #[default]
+    Json,
+    /// It becomes a JSON string, which is the result.
+    Text,
+}
+
 #[derive(Clone)]
 struct Inner {
     engine: Engine,
@@ -30,7 +58,8 @@ struct Inner {
     digest: Digest,
     limits: Limits,
     grants: Arc<Grants>,
-    pre: JobPre<Host>,
+    entry: Entry,
+    stdout: Stdout,
     compile_time: Duration,
     from_cache: bool,
 }
@@ -40,13 +69,23 @@ impl Plugin {
         engine: Engine,
         name: PluginName,
         digest: Digest,
-        pre: JobPre<Host>,
+        entry: Entry,
         compile_time: Duration,
         from_cache: bool,
     ) -> Self {
         let limits = engine.config().defaults.bounded_by(&engine.config().ceilings);
         let grants = Arc::default();
-        Self(Arc::new(Inner { engine, name, digest, limits, grants, pre, compile_time, from_cache }))
+        Self(Arc::new(Inner {
+            engine,
+            name,
+            digest,
+            limits,
+            grants,
+            entry,
+            stdout: Stdout::default(),
+            compile_time,
+            from_cache,
+        }))
     }
 
     /// The job's name.
@@ -71,7 +110,7 @@ impl Plugin {
 
     /// The interfaces that it imports.
     pub fn imports(&self) -> Vec<String> {
-        let component = self.0.pre.instance_pre().component();
+        let component = self.instance_pre().component();
         let imports = component.component_type();
         imports.imports(self.0.engine.wasmtime()).map(|(name, _)| name.to_owned()).collect()
     }
@@ -122,15 +161,38 @@ impl Plugin {
     /// Its machine code, for the one process that this one starts to run it alone: so that runs
     /// the very same code, whatever became of the file.
     pub(crate) fn code(&self) -> wasmtime::Result<Vec<u8>> {
-        self.0.pre.instance_pre().component().serialize()
+        self.instance_pre().component().serialize()
     }
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
     }
 
-    pub(super) fn pre(&self) -> &JobPre<Host> {
-        &self.0.pre
+    pub(super) fn entry(&self) -> &Entry {
+        &self.0.entry
+    }
+
+    pub(super) fn instance_pre(&self) -> &InstancePre<Host> {
+        match &self.0.entry {
+            Entry::Job(pre) => pre.instance_pre(),
+            Entry::Command { pre, .. } => pre,
+        }
+    }
+
+    /// Whether it is a command, and not a component of `sentinel:job`.
+    pub fn is_command(&self) -> bool {
+        matches!(self.0.entry, Entry::Command { .. })
+    }
+
+    /// What becomes of its standard output, if it is a command.
+    pub fn stdout(&self) -> Stdout {
+        self.0.stdout
+    }
+
+    /// The same job, of whose standard output this becomes.
+    #[must_use]
+    pub fn with_stdout(&self, stdout: Stdout) -> Self {
+        Self(Arc::new(Inner { stdout, ..(*self.0).clone() }))
     }
 }
 

@@ -54,6 +54,24 @@ impl fmt::Display for Halt {
 
 impl std::error::Error for Halt {}
 
+/// What a command wrote cannot be its result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BadOutput {
+    TooMuch,
+    NotText,
+}
+
+impl fmt::Display for BadOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooMuch => "more than the result may have",
+            Self::NotText => "not UTF-8",
+        })
+    }
+}
+
+impl std::error::Error for BadOutput {}
+
 /// What a call came to.
 pub(crate) type Called = Result<Result<String, types::Failure>, (Phase, wasmtime::Error)>;
 
@@ -94,6 +112,18 @@ fn judge_result(result: String, limit: usize) -> Outcome {
 fn judge_error(phase: Phase, error: &wasmtime::Error, around: &Circumstances) -> Outcome {
     if let Some(halt) = error.downcast_ref::<Halt>() {
         return halted(*halt, error, around);
+    }
+    if let Some(bad) = error.downcast_ref::<BadOutput>() {
+        return match bad {
+            BadOutput::TooMuch => {
+                let limit = around.result_limit;
+                failed(
+                    Fault::OutputLimit,
+                    &format!("it wrote more to standard output than the {limit} bytes allowed"),
+                )
+            }
+            BadOutput::NotText => failed(Fault::BadOutput, "its standard output is not UTF-8"),
+        };
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return exited(*code, around);

@@ -12,7 +12,7 @@ use super::{
     asked::AskedLimits,
     strict::{Section, Wrong, count, list, size, span, text},
 };
-use crate::engine::{Origin, SECRET_PREFIX};
+use crate::engine::{Origin, SECRET_PREFIX, Stdout};
 
 const KEYS: [&str; 9] =
     ["description", "limits", "retry", "http", "env", "secrets", "config", "scratch", "stdout"];
@@ -46,16 +46,6 @@ pub struct Manifest {
     pub scratch: Option<u64>,
     /// What becomes of its standard output.
     pub stdout: Stdout,
-}
-
-/// What becomes of a command's standard output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stdout {
-    /// It is the result, and must be JSON.
-    #[default]
-    Json,
-    /// It becomes a JSON string, which is the result.
-    Text,
 }
 
 impl Manifest {

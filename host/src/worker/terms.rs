@@ -20,7 +20,10 @@ pub(super) fn settle(plugin: &Plugin, manifest: &Manifest, granted: &Granted) ->
     let nothing = Grant::default();
     let grant = job.ok().as_ref().and_then(|job| granted.to(job)).unwrap_or(&nothing);
     let limits = manifest.limits.over(&config.defaults);
-    plugin.with_limits(&limits).with_grants(grants(manifest, grant, &config.ceilings))
+    plugin
+        .with_limits(&limits)
+        .with_grants(grants(manifest, grant, &config.ceilings))
+        .with_stdout(manifest.stdout)
 }
 
 fn grants(manifest: &Manifest, grant: &Grant, ceilings: &Limits) -> Grants {

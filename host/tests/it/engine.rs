@@ -1,6 +1,7 @@
 //! The engine, with real components and nothing mocked.
 
 mod admission;
+mod command;
 mod describe;
 mod hostile;
 mod http;

@@ -35,6 +35,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode> {
                 "bytes": bytes,
                 "verdict": "admitted",
                 "job": plugin.name().as_str(),
+                "kind": if plugin.is_command() { "command" } else { "job" },
                 "digest": plugin.digest().to_string(),
                 "compile_ms": millis(plugin.compile_time()),
                 "imports": plugin.imports(),

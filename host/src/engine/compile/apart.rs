@@ -84,7 +84,7 @@ pub fn run() -> io::Result<()> {
 }
 
 fn compile_here(component: &[u8], wasm_stack_bytes: usize) -> wasmtime::Result<Vec<u8>> {
-    wasmtime::Engine::new(&config(Allocation::OnDemand, wasm_stack_bytes))?.precompile_component(component)
+    super::precompile(&wasmtime::Engine::new(&config(Allocation::OnDemand, wasm_stack_bytes))?, component)
 }
 
 /// Bounds this process for the rest of its life, and puts it behind all others.

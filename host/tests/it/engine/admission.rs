@@ -35,10 +35,12 @@ fn half_a_component_is_refused() {
 }
 
 #[test]
-fn a_core_module_is_refused_with_the_target_to_build_for() {
-    let error = refused(&wat::parse_str("(module)").expect("valid"));
-    assert!(matches!(error.refusal, Refusal::CoreModule));
-    assert!(error.to_string().contains("wasm32-wasip2"), "{error}");
+fn a_core_module_that_is_no_command_is_refused_with_the_target_to_build_for() {
+    for module in ["(module)", r#"(module (import "env" "f" (func)) (func (export "_start")))"#] {
+        let error = refused(&wat::parse_str(module).expect("valid"));
+        assert!(matches!(error.refusal, Refusal::Invalid(_) | Refusal::NotAJob(_)), "{error}");
+        assert!(error.to_string().contains("wasm32-wasip2"), "{error}");
+    }
 }
 
 #[test]
