@@ -3,6 +3,7 @@
 mod audit;
 mod backoff;
 mod batch;
+mod bench;
 mod client;
 mod events;
 mod filter;
@@ -99,6 +100,8 @@ enum Command {
     Stats(ClientArgs),
     /// Look into a store, whether every accepted task is in one place; exit code 1 if not
     Audit(audit::AuditArgs),
+    /// Measure this binary: rates, latencies, CPU time and memory
+    Bench(bench::BenchArgs),
     /// Check a server from the inside of its container; exit code 0 if it is well
     Health(health::HealthArgs),
     /// Make one attempt, as the child of a worker
@@ -218,6 +221,7 @@ impl Cli {
             }
             Command::Job(command) => job::run(command),
             Command::Audit(args) => audit::run(&args),
+            Command::Bench(args) => bench::run(args),
             Command::Stats(client) => stats::run(&client.into()),
             Command::Health(args) => health::run(args),
             Command::RunApart { log, task } => {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The jobs that come with Sentinel.
-const BUNDLED: [&str; 3] = ["example-task", "resize-image", "count-primes"];
+const BUNDLED: [&str; 4] = ["example-task", "resize-image", "count-primes", "noop"];
 
 /// Builds all guests, and puts the bundled jobs into `plugins/<name>.wasm`.
 pub(crate) fn build() -> Result<()> {
