@@ -12,6 +12,7 @@
 mod http;
 mod load;
 mod measures;
+pub mod peers;
 mod process;
 mod report;
 mod rig;
@@ -24,7 +25,7 @@ use serde::Serialize;
 
 pub use self::{
     measures::Measure,
-    report::{Figure, Machine, Measured, Report, Settings},
+    report::{Figure, Machine, Measured, Report, Settings, rounded},
 };
 
 /// Where the queue is kept while it is measured.

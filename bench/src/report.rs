@@ -88,7 +88,8 @@ pub(crate) fn sample(name: &'static str, value: f64, unit: &'static str) -> Samp
 }
 
 impl Report {
-    pub(crate) fn new(options: &Options) -> Result<Self> {
+    /// With nothing measured yet.
+    pub fn new(options: &Options) -> Result<Self> {
         let Options { store, appendfsync, runs, shrink, .. } = *options;
         let settings = Settings { version: env!("CARGO_PKG_VERSION"), store, appendfsync, runs, shrink };
         Ok(Self { machine: Machine::here()?, settings, measures: Vec::new() })
@@ -150,4 +151,14 @@ pub(crate) fn spread(mut values: Vec<f64>, unit: &'static str) -> Vec<Sample> {
     values.sort_by(f64::total_cmp);
     let at = |name, share| sample(name, quantile(&values, share), unit);
     vec![at("p50", 0.5), at("p95", 0.95), at("p99", 0.99)]
+}
+
+/// A number with the digits that say something.
+pub fn rounded(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        medium if medium >= 10.0 => format!("{value:.1}"),
+        small if small >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
 }

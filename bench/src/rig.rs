@@ -183,6 +183,10 @@ impl Redis {
         Ok(redis::Client::open(self.url.as_str())?.get_connection()?)
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What it has used since it started.
     pub(crate) fn usage(&self) -> Result<RedisUse> {
         let mut connection = self.connect()?;

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sentinel_bench::{Appendfsync, Figure, Measure, Measured, Options, Report, Store};
+use sentinel_bench::{Appendfsync, Figure, Measure, Measured, Options, Report, Store, rounded};
 
 use super::out;
 
@@ -91,14 +91,4 @@ fn print_where(report: &Report) -> Result<()> {
         "sentinel {}, {store}; the medians of {} runs, and their ranges",
         settings.version, settings.runs
     ))
-}
-
-/// With three digits that say something.
-fn rounded(value: f64) -> String {
-    match value.abs() {
-        large if large >= 100.0 => format!("{value:.0}"),
-        medium if medium >= 10.0 => format!("{value:.1}"),
-        small if small >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
 }
