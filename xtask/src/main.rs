@@ -1,9 +1,10 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | chaos | plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | bench | plugins | compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod chaos;
 mod compose;
 mod demo;
@@ -23,6 +24,9 @@ usage: cargo xtask COMMAND
   test          the whole gate: format, lints, all tests
   chaos         a cluster under load whose processes are killed, stopped and cut off: nothing
                 accepted is lost, doubled or stuck; options: cargo xtask chaos --help
+  bench         measure it, optimised; options: cargo xtask bench --help
+  bench --peers [RUNS [SHRINK]]
+                measure it beside BullMQ, apalis-redis and Celery, which are installed for it
   plugins       build the bundled jobs into plugins/<name>.wasm
   compose-test  the containers: three workers, one killed, every task completes
 ";
@@ -43,6 +47,7 @@ fn run() -> Result<()> {
         ["demo"] => demo::run(),
         ["test"] => test::run_gate(),
         ["chaos", ref options @ ..] => chaos::run(options),
+        ["bench", ref options @ ..] => bench::run_bench(options),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),
         _ => bail!("no such command\n\n{USAGE}"),

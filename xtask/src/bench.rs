@@ -1,0 +1,76 @@
+//! Builds what is measured, optimised, and measures it; with `--peers`, beside other queues.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    guests, setup,
+    shell::{self, cargo, installed, root, run, step},
+};
+
+pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
+    let with_peers = options.first() == Some(&"--peers");
+    step("set up", || {
+        setup::guest_target()?;
+        setup::redis_server()
+    })?;
+    step("build", || {
+        guests::build()?;
+        run(&mut cargo(&["build", "--release", "--locked", "-p", "sentinel", "-p", "sentinel-bench"]))
+    })?;
+    let plugins = root().join("plugins");
+    if !with_peers {
+        let mut bench = Command::new(optimised("sentinel"));
+        return run(bench.arg("bench").args(options).arg("--plugins").arg(plugins));
+    }
+    let [runs, shrink] = match options[1..] {
+        [] => ["3", "1"],
+        [runs] => [runs, "1"],
+        [runs, shrink] => [runs, shrink],
+        _ => bail!("usage: cargo xtask bench --peers [RUNS [SHRINK]]"),
+    };
+    let dir = shell::target_dir().join("peers");
+    step("install peers", || install(&dir))?;
+    let mut peers = Command::new(optimised("peers"));
+    run(peers.arg(dir).arg(plugins).args([runs, shrink]))
+}
+
+fn optimised(name: &str) -> PathBuf {
+    shell::target_dir().join("release").join(name)
+}
+
+/// Installs the peers by their own package managers, and puts our programs beside them.
+fn install(dir: &Path) -> Result<()> {
+    for (program, of) in [("npm", "Node.js"), ("python3", "Python 3")] {
+        if !installed(program) {
+            bail!("the peers need `{program}` on the PATH: install {of}");
+        }
+    }
+    for peer in ["bullmq", "celery", "apalis"] {
+        copy(&root().join("bench/peers").join(peer), &dir.join(peer))?;
+    }
+    let within = |peer: &str, program: &str, args: &[&str]| {
+        run(Command::new(program).args(args).current_dir(dir.join(peer)).env_remove("CARGO_TARGET_DIR"))
+    };
+    within("bullmq", "npm", &["install", "--no-audit", "--no-fund", "--silent"])?;
+    within("celery", "python3", &["-m", "venv", "venv"])?;
+    within("celery", "venv/bin/pip", &["install", "--quiet", "--requirement", "requirements.txt"])?;
+    within("apalis", "cargo", &["build", "--release", "--locked", "--quiet"])
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let (entry, place) = {
+            let entry = entry?;
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if entry.is_dir() { copy(&entry, &place)? } else { fs::copy(&entry, &place).map(drop)? }
+    }
+    Ok(())
+}
