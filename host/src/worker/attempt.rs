@@ -54,10 +54,81 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
     let Some(top_up) = shared.memory.top_up(plugin.limits().memory_bytes) else {
         return tell(Done::Release, true);
     };
-    tokio::spawn(async move {
-        let (done, pressure) = attend(&shared, &task, &plugin, call, (slot, top_up)).await;
-        tell(done, pressure);
-    });
+    let attempt = Attempt { shared, task, plugin, tell: Some(Box::new(tell)) };
+    let room = (slot, top_up);
+    if attempt.task.must_run_apart() {
+        tokio::spawn(attempt.make_apart(call, room));
+    } else {
+        attempt.make(call, room);
+    }
+}
+
+/// An attempt that is being made.
+struct Attempt {
+    shared: Arc<Shared>,
+    task: Claimed,
+    plugin: Plugin,
+    /// Tells of its end, once.
+    tell: Option<Box<dyn FnOnce(Done, bool) + Send>>,
+}
+
+/// What an attempt occupies.
+type Room = (OwnedSemaphorePermit, TopUp);
+
+impl Attempt {
+    /// Has it made on the guests' threads, where its end is judged, too: to come back for that would
+    /// cost a small attempt half as much again.
+    fn make(self, call: Call, room: Room) {
+        let running = self.plugin.run(call, &self.shared.deadlines);
+        let guests = self.shared.guests.clone();
+        let mut attempt = self;
+        guests.spawn(async move {
+            let report = running.await;
+            drop(room);
+            attempt.end(report);
+        });
+    }
+
+    /// Has it made in a process of its own.
+    async fn make_apart(mut self, call: Call, room: Room) {
+        match apart::run(&self.shared, &self.plugin, call, room).await {
+            End::Report(report) => self.end(report),
+            End::Died(death) => {
+                let task = &self.task;
+                tracing::error!(task = %task.definition.id, death, "a task killed the process that ran it alone");
+                let digest = self.plugin.digest().to_string();
+                let died = settle::died(task, digest, &death);
+                self.tell(Done::Settle(Box::new(died)), false);
+            }
+        }
+    }
+
+    /// Judges what came of it.
+    fn end(&mut self, report: Report) {
+        let pressure = matches!(report.outcome, Outcome::Pressure(_));
+        if let Outcome::Pressure(reason) = &report.outcome {
+            tracing::warn!(task = %self.task.definition.id, reason, "no room for a guest: its task is given back");
+        }
+        let digest = self.plugin.digest().to_string();
+        let done = settle::judge(&self.task, digest, report, chance());
+        self.tell(done, pressure);
+    }
+
+    fn tell(&mut self, done: Done, pressure: bool) {
+        if let Some(tell) = self.tell.take() {
+            tell(done, pressure);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Nobody would hear of it otherwise, and its lease be renewed for ever.
+        if self.tell.is_some() && std::thread::panicking() {
+            tracing::error!(task = %self.task.definition.id, "the host failed while it ran a guest");
+            self.end(Report::host_failed());
+        }
+    }
 }
 
 fn guest_task(task: &Claimed, plugin: &Plugin) -> GuestTask {
@@ -72,52 +143,4 @@ fn guest_task(task: &Claimed, plugin: &Plugin) -> GuestTask {
         timeout: spec.policy.timeout.unwrap_or(plugin.limits().wall),
         payload: spec.payload.as_str().to_owned(),
     }
-}
-
-/// Has the attempt made, and judges what came of it.
-async fn attend(
-    shared: &Shared,
-    task: &Claimed,
-    plugin: &Plugin,
-    call: Call,
-    room: (OwnedSemaphorePermit, TopUp),
-) -> (Done, bool) {
-    let digest = plugin.digest().to_string();
-    let end = if task.must_run_apart() {
-        apart::run(shared, plugin, call, room).await
-    } else {
-        End::Report(run(shared, task, plugin, call, room).await)
-    };
-    let report = match end {
-        End::Report(report) => report,
-        End::Died(death) => {
-            tracing::error!(task = %task.definition.id, death, "a task killed the process that ran it alone");
-            return (Done::Settle(Box::new(settle::died(task, digest, &death))), false);
-        }
-    };
-    let pressure = matches!(report.outcome, Outcome::Pressure(_));
-    if let Outcome::Pressure(reason) = &report.outcome {
-        tracing::warn!(task = %task.definition.id, reason, "no room for a guest: its task is given back");
-    }
-    (settle::judge(task, digest, report, chance()), pressure)
-}
-
-/// Has the call run on the guests' threads.
-async fn run(
-    shared: &Shared,
-    task: &Claimed,
-    plugin: &Plugin,
-    call: Call,
-    room: (OwnedSemaphorePermit, TopUp),
-) -> Report {
-    let running = plugin.run(call, &shared.deadlines);
-    let report = shared.guests.spawn(async move {
-        let report = running.await;
-        drop(room);
-        report
-    });
-    report.await.unwrap_or_else(|panic| {
-        tracing::error!(task = %task.definition.id, %panic, "the host failed while it ran a guest");
-        Report::host_failed()
-    })
 }
