@@ -219,6 +219,7 @@ impl Compiler {
 }
 
 /// How an artefact came to be there.
+#[derive(Clone, Copy)]
 struct Made {
     is_adapted: bool,
     started: Instant,

@@ -98,13 +98,13 @@ fn shared_and_64_bit_memories_are_refused() {
 
 #[test]
 fn what_one_instance_needs_is_counted_over_all_that_it_is_made_of() {
-    let component = r#"
+    let component = "
         (core module $x (memory 2) (table 7 funcref) (table 1 funcref))
         (core instance (instantiate $x))
         (core instance (instantiate $x))
         (component $c (core module $y (memory 3)) (core instance (instantiate $y)))
         (instance (instantiate $c))
-        (instance (instantiate $c))"#;
+        (instance (instantiate $c))";
     let plugin = Job { component, ..Job::default() }.plugin();
     let expected = Needs {
         core_instances: 5,
