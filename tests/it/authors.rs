@@ -56,6 +56,10 @@ fn three_commands_from_nothing_to_a_result() {
     assert_eq!((code, stdout.as_str()), (0, "{\"greeting\":\"Hello, Ada!\"}\n"), "{stderr}");
     assert!(stderr.contains("attempt 1 of 3") && stderr.contains("ms of CPU"), "{stderr}");
 
+    std::fs::write(dir.join("greet.me/greet.me.toml"), "[retry]\nmax_attempts = 5").unwrap();
+    let (_, _, stderr) = said(&run(r#"{"name":"Ada"}"#, &[]));
+    assert!(stderr.contains("attempt 1 of 5"), "{stderr}");
+
     // The kind of error is the exit code.
     let wrong = run(r#"{"name":""}"#, &["--output", "json"]);
     assert_eq!(wrong.status.code(), Some(11));
