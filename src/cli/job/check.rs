@@ -290,12 +290,17 @@ impl Component {
         line(
             "limits",
             format_args!(
-                "{} of time, {} of CPU, {} of memory, {} table elements, {} of result, {} of log, {} of transfer, \
-                 {} handles",
+                "{} of time, {} of CPU, {} of memory, {} table elements,",
                 span(limits.timeout_ms),
                 span(limits.cpu_ms),
                 bytes(limits.memory_bytes),
-                limits.table_elements,
+                limits.table_elements
+            ),
+        )?;
+        line(
+            "",
+            format_args!(
+                "{} of result, {} of log, {} of transfer, {} handles",
                 bytes(limits.result_bytes),
                 bytes(limits.log_bytes),
                 bytes(limits.transfer_bytes),
