@@ -17,7 +17,7 @@ use crate::cluster::{Dev, built, is_alive};
 
 /// A component whose one function takes minutes to compile: what each of its many blocks changes
 /// is to be known in all that follow.
-fn bomb() -> Vec<u8> {
+pub(crate) fn bomb() -> Vec<u8> {
     let mut blocks = String::new();
     for block in 0..20_000 {
         let (from, to) = (block * 7 % 400, block * 13 % 400);
@@ -53,7 +53,7 @@ fn admit_apart(bytes: &[u8], bounds: CompileBounds) -> Result<Plugin, AdmissionE
 fn what_a_child_compiled_can_be_loaded_and_what_it_cannot_compile_is_refused_alike() {
     let good = fs::read(built("hostile")).expect("readable");
     let plugin = admit_apart(&good, CompileBounds::default()).expect("admitted");
-    assert!(!plugin.from_cache());
+    assert!(!plugin.code().from_cache);
     for bad in [&good[..good.len() / 2], b"\0asm\x0d\0\x01\0and more"] {
         let error = admit_apart(bad, CompileBounds::default()).expect_err("a refusal");
         assert!(matches!(error.refusal, Refusal::Invalid(_)), "{error}");

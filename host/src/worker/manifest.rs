@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::{
     asked::AskedLimits,
-    strict::{Section, Wrong, count, list, size, span, text},
+    strict::{Section, Wrong, bytes, count, list, span, text},
 };
 use crate::engine::{Origin, SECRET_PREFIX, Stdout};
 
@@ -76,7 +76,7 @@ impl Manifest {
             env: top.get("env", list(variable))?.unwrap_or_default(),
             secrets: top.get("secrets", list(secret))?.unwrap_or_default(),
             config: config(&top)?,
-            scratch: top.get("scratch", size(1, MAX_SCRATCH))?,
+            scratch: top.get("scratch", bytes(1, MAX_SCRATCH))?,
             stdout: top.get("stdout", stdout)?.unwrap_or_default(),
         })
     }

@@ -11,7 +11,7 @@ mod scratch;
 mod secrets;
 mod stopping;
 mod toolchains;
-mod wat;
+pub(crate) mod wat;
 
 /// The engine runs from the command line, with no store at all.
 #[test]
