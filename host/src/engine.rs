@@ -26,6 +26,7 @@ mod limiter;
 mod limits;
 mod log;
 mod outcome;
+mod pace;
 mod plugin;
 mod scratch;
 mod secret;

@@ -96,6 +96,15 @@ enum Act {
     RecurseWide,
     /// Keeps every resource handle it can get, without end.
     LeakHandles,
+    /// Waits for the same far-off time, named so many times in one call.
+    Poll { times: usize },
+    /// Keeps so many sets of headers of so many bytes each; returns how many.
+    Headers { sets: usize, bytes: usize },
+    /// Asks its stdin for everything, its stdout for all zeroes there are, and each for what the other
+    /// has; returns how many bytes moved.
+    Streams,
+    /// Looks for as many keys of the configuration that are not there.
+    ConfigMisses { times: u32 },
 
     /// Returns a JSON string so many bytes long, quotes included.
     ReturnBig { bytes: usize },
@@ -214,6 +223,23 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
             mem::forget(monotonic_clock::subscribe_duration(u64::MAX));
             mem::forget(get_stdout());
         },
+
+        Act::Poll { times } => {
+            let never = monotonic_clock::subscribe_duration(u64::MAX);
+            json!(wasip2::io::poll::poll(&vec![&never; times]))
+        }
+        Act::Headers { sets, bytes } => json!(http::keep_headers(sets, bytes)),
+        Act::Streams => {
+            let (input, output) = (wasip2::cli::stdin::get_stdin(), get_stdout());
+            let read = input.blocking_read(u64::MAX).map_or(0, |bytes| bytes.len() as u64);
+            let moved = output.blocking_splice(&input, u64::MAX).unwrap_or(0);
+            // More than the stream says it takes is a trap.
+            output.write_zeroes(u64::MAX >> 1).map_or(json!(null), |()| json!(read + moved))
+        }
+        Act::ConfigMisses { times } => {
+            (0..times).for_each(|time| _ = black_box(store::get(&time.to_string())));
+            json!("ok")
+        }
 
         Act::ReturnBig { bytes } => return Ok(format!("\"{}\"", text(bytes.saturating_sub(2)))),
         Act::ReturnNotJson => return Ok("this is not JSON".into()),
