@@ -193,8 +193,8 @@ fn every_row_of_the_catalogue_ends_as_named_and_harms_nobody() {
         "after the first pass:  {first}\nafter the second pass: {second}\nin the end:            {after}"
     );
     assert_eq!(house.stack.ever("lost"), 0, "leases were renewed all the time");
-    let log = house.stack.log();
-    assert!(!log.contains("panicked") && !log.contains("\u{1b}[31m"), "{log}");
+    let said = house.stack.log();
+    assert!(!said.contains("panicked") && !said.contains("\u{1b}[31m"), "{said}");
     house.stack.assert_audit_clean();
 }
 

@@ -11,7 +11,7 @@ use crate::{
 pub(crate) fn run_for(options: &[&str]) -> Result<()> {
     let seconds = match options {
         [] => "5",
-        [seconds] if seconds.parse::<f64>().is_ok_and(|seconds| seconds.is_sign_positive()) => seconds,
+        [seconds] if seconds.parse::<u32>().is_ok() => seconds,
         _ => bail!("usage: cargo xtask abuse [SECONDS]"),
     };
     step("set up", || {

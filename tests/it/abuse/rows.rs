@@ -20,9 +20,8 @@ pub(super) struct Case {
 
 /// How it must end.
 enum Ends {
-    /// FAILED, with this kind of error, this detail if any, and these words in the message or the
-    /// backtrace.
-    Failed(&'static str, Option<&'static str>, &'static str),
+    /// FAILED, with this kind of error, and these words in the message or the backtrace.
+    Failed(&'static str, &'static str),
     /// COMPLETED, with a result of which this is true.
     Completed(fn(&Value) -> bool),
 }
@@ -39,10 +38,11 @@ impl Case {
         assert!(took < self.timeout + MARGIN, "row {row}, {name}: {took:?} of {:?}", self.timeout);
         assert!(task["usage"].is_object(), "row {row}: what it used is told: {task}");
         match &self.ends {
-            Ends::Failed(kind, detail, word) => {
+            Ends::Failed(kind, word) => {
                 let error = &task["error"];
                 assert_eq!((&task["status"], &error["kind"]), (&"FAILED".into(), &(*kind).into()), "{task}");
-                assert_eq!(error["detail"].as_str(), *detail, "row {row}, {name}: {error}");
+                let detail = (*kind == "timeout").then_some("wall");
+                assert_eq!(error["detail"].as_str(), detail, "row {row}, {name}: {error}");
                 assert!(error.to_string().contains(word), "row {row}, {name}: {error}");
                 format!("FAILED {kind}")
             }
@@ -74,245 +74,140 @@ fn is_ok(result: &Value) -> bool {
     result == "ok"
 }
 
-/// A request goes to `web`: the first may be reached, the second not.
-pub(super) fn cases(web: &[WebServer; 2]) -> Vec<Case> {
-    use Ends::{Completed, Failed};
-    let own = json!({ "payload": { "job": "ledger", "do": "get", "key": "x" } });
-    let too_many = vec![own; 1001];
-    let redirect = web[0].url(&format!("/to/{}", web[1].url("/there")));
-    let stop = 400;
-    let time = 20_000;
-    [
-        ("1", "loop {}", json!({ "do": "loop" }), stop, Failed("timeout", Some("wall"), "hostile")),
-        ("2", "sleeps for ever", json!({ "do": "sleep-forever" }), stop, Failed("timeout", Some("wall"), "")),
-        (
-            "2",
-            "polls for ever",
-            json!({ "do": "poll", "times": 100 }),
-            stop,
-            Failed("timeout", Some("wall"), ""),
-        ),
-        ("3", "memory without end", json!({ "do": "memory" }), time, Failed("memory_limit", None, "")),
-        ("3", "two memories", json!({ "job": "memories" }), time, Failed("memory_limit", None, "")),
-        ("4", "tables without end", json!({ "job": "tables" }), time, Failed("memory_limit", None, "table")),
-        ("5", "recursion", json!({ "do": "recurse" }), time, Failed("stack_overflow", None, "recurse")),
-        ("6", "traps", json!({ "do": "trap" }), time, Failed("trap", None, "hostile::act_out")),
-        (
-            "6",
-            "panics",
-            json!({ "do": "panic", "message": "no cheese" }),
-            time,
-            Failed("trap", None, "no cheese"),
-        ),
-        (
-            "7",
-            "returns 100 MiB",
-            json!({ "job": "granted", "do": "return-big", "bytes": 100 << 20 }),
-            time,
-            Failed("output_limit", None, ""),
-        ),
-        ("7", "returns no JSON", json!({ "do": "return-not-json" }), time, Failed("bad_output", None, "")),
-        (
-            "8",
-            "floods stdout and stderr",
-            json!({ "do": "flood-log", "bytes": 10_000_000 }),
-            time,
-            Completed(is_ok),
-        ),
-        (
-            "9",
-            "a million reports of progress",
-            json!({ "do": "progress", "times": 1_000_000 }),
-            time,
-            Completed(is_ok),
-        ),
-        ("10", "leaks handles", json!({ "do": "leak-handles" }), time, Failed("host_limit", None, "")),
-        (
-            "11",
-            "4 GiB of randomness",
-            json!({ "do": "random", "bytes": 4_294_967_296_u64 }),
-            time,
-            Failed("host_limit", None, ""),
-        ),
-        (
-            "11",
-            "a long string",
-            json!({ "do": "big-string", "bytes": 48 << 20 }),
-            time,
-            Failed("host_limit", None, ""),
-        ),
-        (
-            "12",
-            "children without end",
-            json!({ "job": "ledger", "do": "submit", "tasks": too_many, "then": "complete" }),
-            time,
-            Failed("effect_limit", None, "1000 tasks"),
-        ),
-        (
-            "13",
-            "opens ../../etc/passwd",
-            json!({ "do": "read-file", "path": "../../etc/passwd" }),
-            time,
-            Completed(is_denied),
-        ),
-        (
-            "13",
-            "opens /etc/passwd",
-            json!({ "do": "read-file", "path": "/etc/passwd" }),
-            time,
-            Completed(is_denied),
-        ),
-        (
-            "13",
-            "opens it from its directory",
-            json!({ "job": "granted", "do": "read-file", "path": "/scratch/../../etc/passwd" }),
-            time,
-            Completed(is_denied),
-        ),
-        (
-            "13",
-            "by a symbolic link",
-            json!({ "job": "granted", "do": "read-by-link", "to": "/etc/passwd" }),
-            time,
-            Completed(is_denied),
-        ),
-        (
-            "14",
-            "opens a socket",
-            json!({ "do": "socket", "address": format!("127.0.0.1:{}", web[0].port()) }),
-            time,
-            Completed(is_denied),
-        ),
-        (
-            "14",
-            "resolves a name",
-            json!({ "do": "resolve", "name": "localhost" }),
-            time,
-            Completed(is_denied),
-        ),
-        (
-            "14",
-            "fetches what is not granted",
-            json!({ "do": "http", "url": web[0].url("/") }),
-            time,
-            Completed(is_refused),
-        ),
-        (
-            "14",
-            "follows a redirect to it",
-            json!({ "job": "granted", "do": "http", "url": redirect, "follow": true }),
-            time,
-            Completed(is_refused),
-        ),
-        (
-            "15",
-            "reads environment and arguments",
-            json!({ "do": "env" }),
-            time,
-            Completed(|result| *result == json!({ "args": ["hostile"], "env": {} })),
-        ),
-    ]
-    .map(case)
-    .into()
-}
+/// Time enough for what is not to be stopped by its deadline.
+const ENOUGH: Duration = Duration::from_secs(20);
 
-/// What is near the rows, and reaches the store.
-pub(super) fn neighbours() -> Vec<Case> {
-    use Ends::{Completed, Failed};
-    let (stop, time) = (1000, 20_000);
-    let after_itself = json!({ "job": "ledger", "do": "submit", "then": "complete", "tasks": [{
-        "payload": { "job": "ledger" }, "after": ["0198c5f0-0000-7000-8000-000000000000"] }] });
-    let red = "\u{1b}[31mred\r\n\u{0}";
-    [
-        (
-            "+",
-            "reads too many keys",
-            json!({ "job": "ledger", "do": "misses", "keys": 1001 }),
-            time,
-            Failed("effect_limit", None, "1000 keys"),
-        ),
-        (
-            "+",
-            "saves and loads 1 MiB without end",
-            json!({ "job": "ledger", "do": "save", "bytes": 1_000_000, "times": 1_000_000 }),
-            stop,
-            Failed("timeout", Some("wall"), ""),
-        ),
-        (
-            "+",
-            "saves and loads little without end",
-            json!({ "job": "ledger", "do": "save", "bytes": 1, "times": 100_000_000 }),
-            stop,
-            Failed("timeout", Some("wall"), ""),
-        ),
-        ("+", "a child of no task's", after_itself, time, Failed("effect_limit", None, "waits for one")),
-        (
-            "+",
-            "colours and lines in a panic",
-            json!({ "do": "panic", "message": red }),
-            time,
-            Failed("trap", None, "red"),
-        ),
-        (
-            "+",
-            "exits with code 255",
-            json!({ "do": "exit", "code": 255 }),
-            time,
-            Failed("retryable", None, "exited with code"),
-        ),
-        (
-            "+",
-            "asks to be tried in 584 million years",
-            json!({ "do": "retry-after", "ms": u64::MAX }),
-            time,
-            Failed("retryable", None, "as asked"),
-        ),
-        (
-            "+",
-            "a million empty files",
-            json!({ "job": "granted", "do": "fill-scratch", "with": "empty-files", "mib": 64 }),
-            time,
-            Completed(|result| result["count"].as_u64() < Some(1100)),
-        ),
-        (
-            "+",
-            "files that have lost their names",
-            json!({ "job": "granted", "do": "fill-scratch", "with": "unlinked", "mib": 64 }),
-            time,
-            Completed(|result| result["mib"].as_u64() < Some(8)),
-        ),
-        (
-            "+",
-            "a symbolic link to itself",
-            json!({ "job": "granted", "do": "read-by-link", "to": "link" }),
-            time,
-            Completed(is_denied),
-        ),
-        (
-            "+",
-            "asks for keys of its configuration",
-            json!({ "do": "config-misses", "times": 1_000_000 }),
-            time,
-            Completed(is_ok),
-        ),
-        (
-            "+",
-            "keeps headers",
-            json!({ "do": "headers", "sets": 900, "bytes": 30_000 }),
-            time,
-            Completed(|result| *result == 900),
-        ),
-    ]
-    .map(case)
-    .into()
-}
-
-fn case((row, name, mut payload, timeout, ends): (&'static str, &'static str, Value, u64, Ends)) -> Case {
+/// A row that does this, as the hostile job unless it says another.
+fn row(row: &'static str, name: &'static str, mut payload: Value, ends: Ends) -> Case {
     if payload["job"].is_null() {
         payload["job"] = json!("hostile");
     }
-    let task = json!({ "payload": payload, "timeout": format!("{timeout}ms"), "max_attempts": 1 });
-    Case { row, name, task, timeout: Duration::from_millis(timeout), ends }
+    let task = json!({ "payload": payload, "max_attempts": 1 });
+    Case { row, name, task, timeout: ENOUGH, ends }.within(ENOUGH)
+}
+
+impl Case {
+    fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self.task["timeout"] = json!(format!("{}ms", timeout.as_millis()));
+        self
+    }
+}
+
+/// A request goes to `web`: the first may be reached, the second not.
+pub(super) fn cases(web: &[WebServer; 2]) -> Vec<Case> {
+    [too_long_and_too_much(), too_much_said(), out_of_reach(web)].into_iter().flatten().collect()
+}
+
+fn too_long_and_too_much() -> Vec<Case> {
+    use Ends::Failed;
+    let stop = Duration::from_millis(400);
+    vec![
+        row("1", "loop {}", json!({ "do": "loop" }), Failed("timeout", "hostile")).within(stop),
+        row("2", "sleeps for ever", json!({ "do": "sleep-forever" }), Failed("timeout", "")).within(stop),
+        row("2", "polls for ever", json!({ "do": "poll", "times": 100 }), Failed("timeout", "")).within(stop),
+        row("3", "memory without end", json!({ "do": "memory" }), Failed("memory_limit", "")),
+        row("3", "two memories", json!({ "job": "memories" }), Failed("memory_limit", "")),
+        row("4", "tables without end", json!({ "job": "tables" }), Failed("memory_limit", "table")),
+        row("5", "recursion", json!({ "do": "recurse" }), Failed("stack_overflow", "recurse")),
+        row("6", "traps", json!({ "do": "trap" }), Failed("trap", "hostile::act_out")),
+        row("6", "panics", json!({ "do": "panic", "message": "no cheese" }), Failed("trap", "no cheese")),
+        row("10", "leaks handles", json!({ "do": "leak-handles" }), Failed("host_limit", "")),
+        row(
+            "11",
+            "4 GiB of randomness",
+            json!({ "do": "random", "bytes": 4_u64 << 30 }),
+            Failed("host_limit", ""),
+        ),
+        row(
+            "11",
+            "a long string",
+            json!({ "do": "big-string", "bytes": 48 << 20 }),
+            Failed("host_limit", ""),
+        ),
+    ]
+}
+
+fn too_much_said() -> Vec<Case> {
+    use Ends::{Completed, Failed};
+    let large = json!({ "job": "granted", "do": "return-big", "bytes": 100 << 20 });
+    let child = json!({ "payload": { "job": "ledger", "do": "get", "key": "x" } });
+    let many = json!({ "job": "ledger", "do": "submit", "tasks": vec![child; 1001], "then": "complete" });
+    let flood = json!({ "do": "flood-log", "bytes": 10_000_000 });
+    vec![
+        row("7", "returns 100 MiB", large, Failed("output_limit", "")),
+        row("7", "returns no JSON", json!({ "do": "return-not-json" }), Failed("bad_output", "")),
+        row("8", "floods stdout and stderr", flood, Completed(is_ok)),
+        row("9", "a million reports", json!({ "do": "progress", "times": 1_000_000 }), Completed(is_ok)),
+        row("12", "children without end", many, Failed("effect_limit", "1000 tasks")),
+    ]
+}
+
+fn out_of_reach(web: &[WebServer; 2]) -> Vec<Case> {
+    use Ends::Completed;
+    let read = |path: &str| json!({ "do": "read-file", "path": path });
+    let mut from_its_own = read("/scratch/../../etc/passwd");
+    from_its_own["job"] = json!("granted");
+    let by_link = json!({ "job": "granted", "do": "read-by-link", "to": "/etc/passwd" });
+    let socket = json!({ "do": "socket", "address": format!("127.0.0.1:{}", web[0].port()) });
+    let redirect = web[0].url(&format!("/to/{}", web[1].url("/there")));
+    let redirect = json!({ "job": "granted", "do": "http", "url": redirect, "follow": true });
+    let fetch = json!({ "do": "http", "url": web[0].url("/") });
+    vec![
+        row("13", "opens ../../etc/passwd", read("../../etc/passwd"), Completed(is_denied)),
+        row("13", "opens /etc/passwd", read("/etc/passwd"), Completed(is_denied)),
+        row("13", "opens it from its directory", from_its_own, Completed(is_denied)),
+        row("13", "opens it by a symbolic link", by_link, Completed(is_denied)),
+        row("14", "opens a socket", socket, Completed(is_denied)),
+        row("14", "resolves a name", json!({ "do": "resolve", "name": "localhost" }), Completed(is_denied)),
+        row("14", "fetches what is not granted", fetch, Completed(is_refused)),
+        row("14", "follows a redirect to it", redirect, Completed(is_refused)),
+        row("15", "reads environment and arguments", json!({ "do": "env" }), Completed(is_its_own_name)),
+    ]
+}
+
+/// What is near the rows, and reaches the store, the log or the disk.
+pub(super) fn neighbours() -> Vec<Case> {
+    use Ends::{Completed, Failed};
+    let stop = Duration::from_secs(1);
+    let save = |bytes: u32| json!({ "job": "ledger", "do": "save", "bytes": bytes, "times": u32::MAX });
+    let fill = |with: &str| json!({ "job": "granted", "do": "fill-scratch", "with": with, "mib": 64 });
+    let orphan = json!({ "payload": { "job": "ledger" }, "after": ["0198c5f0-0000-7000-8000-000000000000"] });
+    let orphan = json!({ "job": "ledger", "do": "submit", "then": "complete", "tasks": [orphan] });
+    let misses = json!({ "job": "ledger", "do": "misses", "keys": 1001 });
+    let red = json!({ "do": "panic", "message": "\u{1b}[31mred\r\n\u{0}" });
+    let never = json!({ "do": "retry-after", "ms": u64::MAX });
+    let link = json!({ "job": "granted", "do": "read-by-link", "to": "link" });
+    let config = json!({ "do": "config-misses", "times": 1_000_000 });
+    let headers = json!({ "do": "headers", "sets": 900, "bytes": 30_000 });
+    vec![
+        row("+", "reads too many keys", misses, Failed("effect_limit", "1000 keys")),
+        row("+", "saves and loads much for ever", save(1_000_000), Failed("timeout", "")).within(stop),
+        row("+", "saves and loads little for ever", save(1), Failed("timeout", "")).within(stop),
+        row("+", "a child that waits for no task", orphan, Failed("effect_limit", "waits for one")),
+        row("+", "colours and lines in a panic", red, Failed("trap", "red")),
+        row("+", "exits with 255", json!({ "do": "exit", "code": 255 }), Failed("retryable", "exited")),
+        row("+", "to be tried in a million years", never, Failed("retryable", "as asked")),
+        row(
+            "+",
+            "a million empty files",
+            fill("empty-files"),
+            Completed(|filled| filled["count"].as_u64() < Some(1100)),
+        ),
+        row(
+            "+",
+            "files without a name",
+            fill("unlinked"),
+            Completed(|filled| filled["mib"].as_u64() < Some(8)),
+        ),
+        row("+", "a link to itself", link, Completed(is_denied)),
+        row("+", "a million looks at its configuration", config, Completed(is_ok)),
+        row("+", "keeps headers", headers, Completed(|kept| *kept == 900)),
+    ]
+}
+
+fn is_its_own_name(result: &Value) -> bool {
+    *result == json!({ "args": ["hostile"], "env": {} })
 }
 
 /// A command that is this module, and does nothing but what its `run` does.

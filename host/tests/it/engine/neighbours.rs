@@ -95,7 +95,7 @@ fn memory_that_grows_page_by_page_is_the_same_memory() {
 
 /// A job that returns this text.
 fn returning(text: &str) -> Outcome {
-    let escaped: String = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let escaped = text.bytes().fold(String::new(), |escaped, byte| escaped + &format!("\\{byte:02x}"));
     let module = format!("(data (memory $memory) (i32.const 2048) \"{escaped}\")");
     let body = format!(
         "(i32.store $memory (i32.const 8) (i32.const 2048)) (i32.store $memory (i32.const 12) (i32.const {}))",
