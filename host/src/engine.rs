@@ -27,6 +27,7 @@ mod limits;
 mod log;
 mod needs;
 mod outcome;
+mod pace;
 mod plugin;
 mod scratch;
 mod secret;

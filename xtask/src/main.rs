@@ -1,9 +1,10 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | chaos | plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | plugins | compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod chaos;
 mod compose;
 mod demo;
@@ -23,6 +24,8 @@ usage: cargo xtask COMMAND
   test          the whole gate: format, lints, all tests
   chaos         a cluster under load whose processes are killed, stopped and cut off: nothing
                 accepted is lost, doubled or stuck; options: cargo xtask chaos --help
+  abuse         the catalogue of abuse by plugins, for SECONDS each (5 unless said), with what was
+                measured of it and of the tasks beside it: cargo xtask abuse [SECONDS]
   plugins       build the bundled jobs into plugins/<name>.wasm
   compose-test  the containers: three workers, one killed, every task completes
 ";
@@ -43,6 +46,7 @@ fn run() -> Result<()> {
         ["demo"] => demo::run(),
         ["test"] => test::run_gate(),
         ["chaos", ref options @ ..] => chaos::run(options),
+        ["abuse", ref options @ ..] => abuse::run_for(options),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),
         _ => bail!("no such command\n\n{USAGE}"),

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -38,6 +38,9 @@ const QUIET: Duration = Duration::from_millis(300);
 
 /// What happens in a directory comes in bursts: the first of it is followed by so long a pause.
 const BURST: Duration = Duration::from_millis(20);
+
+/// What is kept of the reason for which a file is refused.
+const REASON_BYTES: usize = 2 << 10;
 
 /// The plugins of some directories; where two hold the same file, the first wins.
 #[derive(Debug)]
@@ -84,6 +87,18 @@ struct Refused {
     reason: String,
     /// When the file itself is not to blame: try again then.
     retry_at: Option<Instant>,
+}
+
+impl Refused {
+    /// What is wrong names what the file says of itself, which may be anything; and it is told with
+    /// every sign of life.
+    fn within_bounds(mut self) -> Self {
+        if self.reason.len() > REASON_BYTES {
+            self.reason.truncate(self.reason.floor_char_boundary(REASON_BYTES));
+            self.reason.push('…');
+        }
+        self
+    }
 }
 
 /// What a plugin looks like from outside. If this is the same, so is the plugin.
@@ -347,7 +362,7 @@ impl Looker {
             }
             Err(admit::Refused { reason, retry_after, .. }) => {
                 let retry_at = retry_after.map(|pause| Instant::now() + pause);
-                known.refused = Some(Refused { reason, retry_at });
+                known.refused = Some(Refused { reason, retry_at }.within_bounds());
             }
         }
         self.shelf.publish(&files);
@@ -365,7 +380,8 @@ impl Sight {
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
+        // To open a pipe may take for ever.
+        let metadata = fs::metadata(path).ok().filter(|metadata| !metadata.file_type().is_fifo())?;
         Some(Self {
             inode: (metadata.dev(), metadata.ino()),
             bytes: metadata.len(),

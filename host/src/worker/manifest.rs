@@ -3,7 +3,7 @@
 //! Owns the manifest's keys. Grants nothing: what is asked for here is given as far as the operator
 //! grants it (`grants.rs`). An unknown key or a bad value refuses the plugin.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs::File, io::Read, os::unix::fs::FileTypeExt, path::Path, time::Duration};
 
 use sentinel_queue::{Backoff, Policy, retry::BackoffKind};
 use toml::{Table, Value};
@@ -83,6 +83,10 @@ impl Manifest {
 }
 
 fn read(file: &Path) -> std::io::Result<Option<String>> {
+    // To open a pipe may take for ever.
+    if std::fs::metadata(file).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        return Err(std::io::Error::other("it is a pipe"));
+    }
     let opened = match File::open(file) {
         Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

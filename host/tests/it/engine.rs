@@ -7,6 +7,7 @@ mod hostile;
 mod http;
 pub(crate) mod lab;
 mod limits;
+mod neighbours;
 mod scratch;
 mod secrets;
 mod stopping;
