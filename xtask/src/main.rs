@@ -1,4 +1,5 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | chaos | plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | languages | plugins |
+//! compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
@@ -7,7 +8,9 @@
 mod chaos;
 mod compose;
 mod demo;
+mod dev;
 mod guests;
+mod languages;
 mod setup;
 mod shell;
 mod test;
@@ -23,6 +26,8 @@ usage: cargo xtask COMMAND
   test          the whole gate: format, lints, all tests
   chaos         a cluster under load whose processes are killed, stopped and cut off: nothing
                 accepted is lost, doubled or stuck; options: cargo xtask chaos --help
+  languages     jobs in Rust, JavaScript and Python, and an interpreter as a job, from nothing to a
+                result; not part of `test`: needs Node.js, Python and their package registries
   plugins       build the bundled jobs into plugins/<name>.wasm
   compose-test  the containers: three workers, one killed, every task completes
 ";
@@ -43,6 +48,7 @@ fn run() -> Result<()> {
         ["demo"] => demo::run(),
         ["test"] => test::run_gate(),
         ["chaos", ref options @ ..] => chaos::run(options),
+        ["languages"] => languages::run(),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),
         _ => bail!("no such command\n\n{USAGE}"),
