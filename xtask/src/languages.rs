@@ -121,6 +121,7 @@ fn author(lab: &Lab, language: &Language) -> Result<[f64; 5]> {
     }
     ada.is(0, "attempt 1 of 1")?;
     let once_more = greet(r#"{"name": "Ada"}"#)?.succeeded()?;
+    print!("{}{}", build.stdout, once_more.stderr);
     greet(r#"{"name": ""}"#)?.is(11, "`name` is ")?;
     greet("[]")?.is(1, "no JSON object")?;
     let checked = lab.sentinel(&["job", "check", &component])?.succeeded()?;
