@@ -1,4 +1,5 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | languages | plugins |
+//! compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
@@ -8,7 +9,9 @@ mod abuse;
 mod chaos;
 mod compose;
 mod demo;
+mod dev;
 mod guests;
+mod languages;
 mod setup;
 mod shell;
 mod test;
@@ -26,6 +29,8 @@ usage: cargo xtask COMMAND
                 accepted is lost, doubled or stuck; options: cargo xtask chaos --help
   abuse         the catalogue of abuse by plugins, for SECONDS each (5 unless said), with what was
                 measured of it and of the tasks beside it: cargo xtask abuse [SECONDS]
+  languages     jobs in Rust, JavaScript and Python, and an interpreter as a job, from nothing to a
+                result; not part of `test`: needs Node.js, Python and their package registries
   plugins       build the bundled jobs into plugins/<name>.wasm
   compose-test  the containers: three workers, one killed, every task completes
 ";
@@ -47,6 +52,7 @@ fn run() -> Result<()> {
         ["test"] => test::run_gate(),
         ["chaos", ref options @ ..] => chaos::run(options),
         ["abuse", ref options @ ..] => abuse::run_for(options),
+        ["languages"] => languages::run(),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),
         _ => bail!("no such command\n\n{USAGE}"),

@@ -23,6 +23,8 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// The environment.
     pub env: BTreeMap<String, String>,
+    /// Its arguments, after its name.
+    pub args: Vec<String>,
     /// What `wasi:config/store` answers.
     pub config: BTreeMap<String, String>,
     /// What it answers under `secret.<name>`, to those who ask by name.

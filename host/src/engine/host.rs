@@ -110,11 +110,11 @@ impl Host {
     }
 }
 
-/// WASI with no more than was granted: its own name for an argument, no sockets.
+/// WASI with no more than was granted: its own name for the first argument, no sockets.
 fn wasi(sandbox: &Sandbox<'_>) -> wasmtime::Result<WasiCtx> {
     let Sandbox { limits, grants, task, scratch, log, stdout, .. } = sandbox;
     let mut wasi = WasiCtx::builder();
-    wasi.arg(&task.job);
+    wasi.arg(&task.job).args(&grants.args);
     for (name, value) in &grants.env {
         wasi.env(name, value);
     }

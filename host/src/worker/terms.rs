@@ -69,6 +69,7 @@ fn grants(manifest: &Manifest, grant: &Grant, ceilings: &Limits) -> Grants {
     Grants {
         http,
         env: manifest.env.iter().filter_map(|name| grant.env.get_key_value(name)).map(cloned).collect(),
+        args: manifest.args.clone(),
         config: manifest.config.clone(),
         secrets: manifest.secrets.iter().filter_map(given).collect::<Secrets>(),
         scratch_bytes: manifest.scratch.zip(grant.scratch_bytes).map(|(asked, given)| asked.min(given)),
@@ -112,6 +113,7 @@ mod tests {
         env = ["REGION"]
         secrets = ["key"]
         scratch = "2MiB"
+        args = ["-v"]
         [config]
         a = "b"
     "#;
@@ -131,7 +133,9 @@ mod tests {
         );
         assert!(grants.http.is_empty() && grants.env.is_empty() && grants.scratch_bytes.is_none());
         assert_eq!(grants.secrets, Secrets::default());
+        // What concerns the job alone needs no grant.
         assert_eq!(grants.config, BTreeMap::from([("a".into(), "b".into())]));
+        assert_eq!(grants.args, ["-v"]);
     }
 
     #[test]
