@@ -95,7 +95,7 @@ pub(crate) fn run() -> Result<()> {
         let name = language.name;
         println!("{name:<12} {new:>6.2}   {build:>8.1} {again:>8.1}      {run:>8.2} {rerun:>6.2}");
     }
-    println!("Cold is with empty caches, downloads included.\n");
+    println!("Cold is with empty caches, downloads included; but Rust's crates are there.\n");
     step("an interpreter", || interpreter::prepare(&lab))?;
     step("in a worker", || worker::run(&lab))
 }
