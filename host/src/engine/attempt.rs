@@ -130,7 +130,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
         stderr_tail: log.stderr_tail(&grants.secrets),
         result_limit: limits.result_bytes,
         wall: limits.wall,
-        cpu: data.cpu_limit,
+        cpu: limits.cpu(),
     };
     let returned_bytes = called.as_ref().map_or(0, returned_bytes);
     let spent = meter.spent();
@@ -191,7 +191,7 @@ fn end_of_turn(host: &Host) -> wasmtime::Result<UpdateDeadline> {
     if let Some(reason) = host.interrupt.reason() {
         return Err(wasmtime::Error::new(Halt::Interrupted(reason)));
     }
-    if host.meter.used_now() > host.cpu_limit {
+    if host.cpu_limit.is_some_and(|limit| host.meter.used_now() > limit) {
         return Err(wasmtime::Error::new(Halt::CpuSpent));
     }
     host.meter.note_yield();
