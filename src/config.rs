@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use sentinel_host::{
-    engine::Limits,
-    worker::{Apart, AskedLimits, GrantTable, WorkerConfig, default_slots, detect_budget},
+    engine::{Compilation, EngineConfig, Limits},
+    worker::{AdmissionBounds, Apart, AskedLimits, GrantTable, WorkerConfig, default_slots, detect_budget},
 };
 use sentinel_queue::{
     Namespace, QueueName, duration,
@@ -72,6 +72,9 @@ pub(crate) struct ServerArgs {
     /// What a manifest can ask for at most: only the file says.
     #[arg(skip)]
     ceilings: toml::Table,
+    /// What a component may take to be admitted: only the file says.
+    #[arg(skip)]
+    admission: toml::Table,
 }
 
 /// Who may call the API.
@@ -92,10 +95,18 @@ pub(crate) struct Config {
     pub(crate) worker: WorkerConfig,
     pub(crate) allow_hosts: Vec<String>,
     pub(crate) log: LogFormat,
+    pub(crate) jobs: JobTerms,
+}
+
+/// What the operator says of jobs, which only the file does.
+#[derive(Debug)]
+pub(crate) struct JobTerms {
     /// What jobs are granted; secrets are still where they are.
     pub(crate) grants: GrantTable,
     /// What a manifest can ask for at most.
     pub(crate) ceilings: Limits,
+    /// What a component may take to be admitted.
+    pub(crate) admission: AdmissionBounds,
 }
 
 const DEFAULT_FILE: &str = "sentinel.toml";
@@ -128,18 +139,49 @@ impl ServerArgs {
                 served: served(self.queues.or(file.queues)).context("queues")?,
                 grace,
                 retention: retention(self.retain.or(file.retain)).context("retain")?,
-                // This very program, also when the file has been replaced meanwhile.
                 submits: BTreeMap::new(),
                 apart: Apart {
+                    // This very program, also when the file has been replaced meanwhile.
                     program: "/proc/self/exe".into(),
                     args: ["run-apart", "--log", log.as_str()].map(Into::into).into(),
                 },
             },
             allow_hosts: self.allow_host.or(file.allow_host).unwrap_or_default(),
             log,
-            grants: GrantTable::parse(&file.grants)?,
-            ceilings: AskedLimits::parse("ceilings", &file.ceilings)?.over(&Limits::default_ceilings()),
+            jobs: JobTerms::of(&file.grants, &file.ceilings, &file.admission)?,
         })
+    }
+}
+
+impl JobTerms {
+    /// What the file says, which is found as the servers find it.
+    pub(crate) fn read(config: Option<&Path>) -> Result<Self> {
+        let file = read_file(config)?;
+        Self::of(&file.grants, &file.ceilings, &file.admission)
+    }
+
+    fn of(grants: &toml::Table, ceilings: &toml::Table, admission: &toml::Table) -> Result<Self> {
+        Ok(Self {
+            grants: GrantTable::parse(grants)?,
+            ceilings: AskedLimits::parse("ceilings", ceilings)?.over(&Limits::default_ceilings()),
+            admission: AdmissionBounds::parse(admission)?,
+        })
+    }
+
+    /// The engine of so many slots in which jobs are admitted on these terms.
+    pub(crate) fn engine(&self, slots: NonZeroU32) -> EngineConfig {
+        EngineConfig {
+            ceilings: self.ceilings.clone(),
+            parts: self.admission.parts,
+            max_plugin_bytes: self.admission.file_bytes,
+            compilation: Compilation::Apart {
+                // This very program, also when the file has been replaced.
+                program: "/proc/self/exe".into(),
+                args: vec!["compile-apart".into()],
+                bounds: self.admission.compile,
+            },
+            ..EngineConfig::new(slots)
+        }
     }
 }
 
@@ -259,9 +301,9 @@ mod tests {
     fn grants_and_ceilings_are_the_files() {
         let text = "[grants.job]\nscratch = \"1MiB\"\n[ceilings]\nmemory = \"2GiB\"";
         let config = resolve(text, ServerArgs::default()).unwrap();
-        let granted = config.grants.resolve().unwrap();
+        let granted = config.jobs.grants.resolve().unwrap();
         assert_eq!(granted.to(&"job".parse().unwrap()).unwrap().scratch_bytes, Some(1 << 20));
-        assert_eq!(config.ceilings, Limits { memory_bytes: 2 << 30, ..Limits::default_ceilings() });
+        assert_eq!(config.jobs.ceilings, Limits { memory_bytes: 2 << 30, ..Limits::default_ceilings() });
     }
 
     #[test]
@@ -296,6 +338,7 @@ mod tests {
             ("retain = [\"lost=1h\"]", "retain"),
             ("[grants.job]\nhtpp = []", "grants.job.htpp"),
             ("[ceilings]\nmemory = 5", "ceilings.memory"),
+            ("[admission]\nmemories = 0", "admission.memories"),
             ("retain = [\"failed=1s\"]", "2m"),
             ("retain = [\"failed=1h/many\"]", "many"),
         ] {

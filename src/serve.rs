@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use sentinel_api::ApiConfig;
 use sentinel_host::{
-    engine::{Compilation, CompileBounds, Engine, EngineConfig},
+    engine::{Engine, EngineConfig},
     worker::{Library, Worker, WorkerConfig},
 };
 use sentinel_queue::{
@@ -62,21 +62,14 @@ const START: Duration = Duration::from_secs(10);
 
 /// Loads the plugins and makes a worker of them.
 pub(crate) async fn new_worker(queue: Queue, config: &Config) -> Result<Worker> {
-    let granted = config.grants.resolve()?;
+    let granted = config.jobs.grants.resolve()?;
     let submits = granted.submits();
     let named: Vec<_> = granted.jobs().cloned().collect();
     let engine = Engine::new(EngineConfig {
-        ceilings: config.ceilings.clone(),
-        compilation: Compilation::Apart {
-            // This very program, also when the file has been replaced.
-            program: "/proc/self/exe".into(),
-            args: vec!["compile-apart".into()],
-            bounds: CompileBounds::default(),
-        },
         cache_dir: Some(config.data_dir.join("cache")),
         plugin_dirs: config.plugins.clone(),
         scratch_dir: Some(config.data_dir.join("scratch")),
-        ..EngineConfig::new(config.worker.slots)
+        ..config.jobs.engine(config.worker.slots)
     })?;
     let plugins = Library::open(engine, config.plugins.clone(), granted)
         .context("plugins: no thread can be started")?;

@@ -110,7 +110,7 @@ impl Advertised {
         for (digest, description) in missing.iter().zip(self.queue.descriptions(&missing).await?) {
             // One that is not published yet is asked for again.
             if let Some(description) = description {
-                let schema = description.payload_schema.and_then(|schema| Schema::of(&schema).ok());
+                let schema = description.payload_schema.and_then(|schema| Schema::of(&schema).ok().flatten());
                 schemas.insert((*digest).to_owned(), schema.map(Arc::new));
             }
         }

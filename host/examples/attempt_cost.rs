@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let slots = NonZeroU32::new(16).ok_or("no slots")?;
     let engine = Engine::new(EngineConfig::new(slots))?;
     let plugin = engine.admit(Path::new(&file))?;
-    println!("compiled in {:?}", plugin.compile_time());
+    println!("compiled in {:?}", plugin.code().compile_time);
     let deadlines: &'static Deadlines = Box::leak(Box::new(Deadlines::start(control.handle())));
 
     for tasks in [1, 2] {

@@ -4,7 +4,12 @@
 //! `worker/apart.rs`. Knows no queue. Invariant: the child runs the code that its parent handed to
 //! it, says how that ended, and does not outlive its parent.
 
-use std::{io, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    io,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -18,6 +23,7 @@ use crate::{
         Call, ChildError, Compilation, Deadlines, Digest, Durable, Engine, EngineConfig, Grants, GuestTask,
         Interrupt, KnownParents, Limits, LookUp, Plugin, Progress, ProgressCell, Report, Stdout, Versioned,
     },
+    guests,
     pipe::{check_parent, read_bytes, read_message, write_message},
 };
 
@@ -122,13 +128,8 @@ pub fn run() -> io::Result<()> {
     let code = read_bytes(&mut from_parent, u32::MAX)?;
     check_parent(order.parent)?;
     let parent = Parent { replies: Mutex::new(listen_to_parent()?) };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // One for the guest, and one for its deadline.
-        .worker_threads(2)
-        .event_interval(1)
-        .global_queue_interval(1)
-        .enable_all()
-        .build()?;
+    // One thread for the guest, and one for its deadline.
+    let runtime = guests::runtime(NonZeroUsize::MIN.saturating_add(1))?;
     let last = runtime.block_on(async {
         ignore_signals()?;
         match prepare(&order, &code) {

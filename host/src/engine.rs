@@ -25,7 +25,9 @@ mod interrupt;
 mod limiter;
 mod limits;
 mod log;
+mod needs;
 mod outcome;
+mod pace;
 mod plugin;
 mod scratch;
 mod secret;
@@ -45,20 +47,21 @@ use wasmtime::component::Linker;
 pub use self::{
     admission::{AdmissionError, HANDLER, PluginName, Refusal},
     attempt::{Call, GuestTask},
-    compile::{Compilation, CompileBounds, apart::run as compile_apart},
-    config::{Allocation, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
+    compile::{Code, Compilation, CompileBounds, apart::run as compile_apart},
+    config::{Allocation, Parts, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
     describe::Said,
     digest::Digest,
     effects::{Child, ChildError, Durable, Effects, Versioned, Write},
     grants::Grants,
     imports::{
-        HttpGrant, KnownParents, LookUp, NoOrigin, Origin, Parent, ParentStatus, Parents, Progress,
+        Access, HttpGrant, KnownParents, LookUp, NoOrigin, Origin, Parent, ParentStatus, Parents, Progress,
         ProgressCell, SECRET_PREFIX,
     },
     interrupt::{Interrupt, Reason},
     limits::Limits,
     log::Log,
+    needs::{Excess, Needs, Part},
     outcome::{Clock, Failure, Fault, Outcome, Report, Usage},
     plugin::{Plugin, Stdout},
     secret::{Secret, Secrets},
@@ -75,6 +78,8 @@ pub struct EngineConfig {
     pub defaults: Limits,
     /// What a job can have at most.
     pub ceilings: Limits,
+    /// Of how many parts one instance may be made.
+    pub parts: Parts,
     /// The stack of wasm code.
     pub wasm_stack_bytes: usize,
     /// The size of a plugin's file, at most.
@@ -91,14 +96,18 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// The size of a plugin's file, at most, unless the operator says another.
+    pub const MAX_PLUGIN_BYTES: u64 = 64 << 20;
+
     /// Defaults for so many slots.
     pub fn new(slots: NonZeroU32) -> Self {
         Self {
             slots,
             defaults: Limits::default(),
             ceilings: Limits::default_ceilings(),
+            parts: Parts::default(),
             wasm_stack_bytes: WASM_STACK_BYTES,
-            max_plugin_bytes: 64 << 20,
+            max_plugin_bytes: Self::MAX_PLUGIN_BYTES,
             compilation: Compilation::Here,
             cache_dir: None,
             plugin_dirs: Vec::new(),
@@ -145,7 +154,7 @@ impl Engine {
         let slots = config.slots;
         check_map_count(slots)?;
         let refused = |error| EngineError::Wasmtime { slots, error };
-        let allocation = Allocation::Pool { slots, ceilings: &config.ceilings };
+        let allocation = Allocation::Pool { slots, ceilings: &config.ceilings, parts: config.parts };
         let settings = self::config::config(allocation, config.wasm_stack_bytes);
         let wasmtime = wasmtime::Engine::new(&settings).map_err(refused)?;
         let linker = imports::linker(&wasmtime).map_err(refused)?;
@@ -175,15 +184,15 @@ impl Engine {
         admission::admit(self, name, bytes).map_err(|refusal| AdmissionError { file, refusal })
     }
 
-    /// Makes a plugin of what [`Plugin::code`] gave to the process that started this one.
+    /// Makes a plugin of what [`Plugin::artefact`] gave to the process that started this one.
     pub(crate) fn take_over(
         &self,
         name: PluginName,
         digest: Digest,
-        code: &[u8],
+        artefact: &[u8],
     ) -> Result<Plugin, AdmissionError> {
         let file = name.to_string();
-        admission::take_over(self, name, digest, code).map_err(|refusal| AdmissionError { file, refusal })
+        admission::take_over(self, name, digest, artefact).map_err(|refusal| AdmissionError { file, refusal })
     }
 
     /// How it was set up.

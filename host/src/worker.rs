@@ -4,9 +4,11 @@
 //! Two runtimes: the caller's is *control* (claims, renewals, settlements, deadlines); *guests* has
 //! one thread per core and runs nothing but guests, so that none of them can hold up a renewal.
 
+mod admit;
 mod apart;
 mod asked;
 mod attempt;
+mod bounds;
 mod durable;
 mod grants;
 mod heartbeat;
@@ -25,7 +27,7 @@ mod watcher;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -44,11 +46,14 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use self::{leases::Leases, turns::Turns};
-use crate::engine::Deadlines;
+use crate::{engine::Deadlines, guests};
 
 pub use self::{
+    admit::{Admitter, Refused},
     apart::Apart,
     asked::AskedLimits,
+    bounds::AdmissionBounds,
+    durable::new_child,
     grants::{Grant, GrantTable, Granted},
     library::Library,
     manifest::Manifest,
@@ -119,7 +124,7 @@ impl Worker {
             )));
         }
         plugins.keep_within(Arc::clone(&memory));
-        let guests = guests_runtime()?;
+        let guests = guests::runtime(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))?;
         let shared = Shared {
             queue,
             instance: Instance::random(&hostname()),
@@ -262,18 +267,6 @@ async fn obey(shared: Arc<Shared>) {
         tracing::info!(task = %id, "cancelled: its guest is stopped");
         shared.leases.cancel(id, &token);
     }
-}
-
-fn guests_runtime() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("guest")
-        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from))
-        // With the defaults a busy runtime looks at its timers only every 61 polls, and a poll here
-        // may last as long as a guest's time slice.
-        .event_interval(1)
-        .global_queue_interval(1)
-        .enable_all()
-        .build()
 }
 
 fn hostname() -> String {

@@ -1,10 +1,14 @@
 //! What jobs say of their payloads: a description for each version of a plugin, and JSON Schemas.
 //!
 //! A schema comes with a plugin, which is not trusted: it is bounded, refers to nothing outside of
-//! itself, and its patterns are matched in linear time.
+//! itself, and its patterns are matched in linear time. Invariant: to hold a payload against a schema
+//! takes no more than a moment, whatever both are (`cost.rs`); where it would, the payload passes, and
+//! the job itself sees what is wrong with it.
+
+mod cost;
 
 use bytes::Bytes;
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,6 +23,16 @@ pub const MAX_SCHEMA: usize = 64 * 1024;
 
 /// A schema is nested at most so deep.
 pub const MAX_DEPTH: usize = 32;
+
+/// A pattern takes at most so much memory.
+const PATTERN_BYTES: usize = 1 << 20;
+
+/// A payload is held against a schema if the schema's cost times the payload's bytes is no more than
+/// this: a tenth of a second.
+const MOST_STEPS: u64 = 100_000_000;
+
+/// What is wrong with it is told if it is no more than this: each step may take half a kilobyte then.
+const MOST_STEPS_TO_EXPLAIN: u64 = 1_000_000;
 
 /// A summary has at most so many bytes.
 pub const MAX_SUMMARY: usize = 1024;
@@ -83,22 +97,45 @@ fn look_at(schema: &Value, depth: usize) -> Result<(), String> {
 
 /// A schema that payloads are held against.
 #[derive(Debug)]
-pub struct Schema(Validator);
+pub struct Schema {
+    validator: Validator,
+    cost: u64,
+}
 
 impl Schema {
-    /// Of this JSON Schema.
-    pub fn of(schema: &Value) -> Result<Self, String> {
-        let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-        options.build(schema).map(Self).map_err(|error| format!("is no JSON Schema: {error}"))
+    /// Of this JSON Schema; nothing if it comes back to itself, or is too large in another way for
+    /// payloads to be held against it.
+    pub fn of(schema: &Value) -> Result<Option<Self>, String> {
+        let wrong = |error: ValidationError<'_>| format!("is no JSON Schema: {error}");
+        let Some(cost) = cost::of(schema) else {
+            // To make it ready may take as long as to use it.
+            return jsonschema::meta::validate(schema).map(|()| None).map_err(wrong);
+        };
+        let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+        let options = jsonschema::options().with_pattern_options(patterns);
+        let validator = options.build(schema).map_err(wrong)?;
+        Ok(Some(Self { validator, cost }))
     }
 
-    /// What is wrong with a payload, whose top-level `job` is not looked at; nothing if it fits.
+    /// What is wrong with a payload, whose top-level `job` is not looked at; nothing if it fits, or if
+    /// to find out would take too long.
     pub fn errors(&self, payload: &str) -> Vec<FieldError> {
+        let steps = self.cost.saturating_mul(payload.len() as u64);
+        if steps > MOST_STEPS {
+            return Vec::new();
+        }
         let Ok(mut payload) = serde_json::from_str::<Value>(payload) else { return Vec::new() };
         if let Some(fields) = payload.as_object_mut() {
             fields.remove("job");
         }
-        let errors = self.0.iter_errors(&payload).take(MOST_ERRORS).map(|error| {
+        if self.validator.is_valid(&payload) {
+            return Vec::new();
+        }
+        if steps > MOST_STEPS_TO_EXPLAIN {
+            let text = "it does not fit the job's schema; both are too large to say where".to_owned();
+            return vec![FieldError::at("/payload".to_owned(), text)];
+        }
+        let errors = self.validator.iter_errors(&payload).take(MOST_ERRORS).map(|error| {
             let text: String = error.to_string().chars().take(500).collect();
             FieldError::at(format!("/payload{}", error.instance_path()), text)
         });
@@ -143,7 +180,7 @@ mod tests {
             "properties": { "name": { "type": "string", "pattern": "^[a-z]+$" }, "n": { "$ref": "#/$defs/n" } },
             "$defs": { "n": { "type": "integer", "maximum": 5 } },
         });
-        let schema = Schema::of(&schema).unwrap();
+        let schema = Schema::of(&schema).unwrap().unwrap();
         assert_eq!(schema.errors(r#"{"job":"a","name":"x","n":5}"#), []);
         let pointers = |payload| {
             let mut pointers: Vec<_> =
@@ -154,6 +191,25 @@ mod tests {
         assert_eq!(pointers(r#"{"job":"a"}"#), ["/payload"]);
         assert_eq!(pointers(r#"{"job":"a","name":"X","n":6}"#), ["/payload/n", "/payload/name"]);
         assert_eq!(pointers(r#"{"job":"a","name":"x","m":6}"#), ["/payload"]);
+    }
+
+    /// Without the bounds, each of these takes gigabytes, minutes, or the whole process.
+    #[test]
+    fn what_would_take_too_long_is_not_looked_at() {
+        let of = |schema: Value| Schema::of(&schema).unwrap();
+        assert!(of(json!({ "items": { "$ref": "#" } })).is_none());
+        let wide = |keyword: &str, count: usize| {
+            let parts = vec![json!({ "type": "string" }); count];
+            of(json!({ "properties": { "a": { "items": { keyword: parts } } } })).unwrap()
+        };
+        let numbers = |count: usize| format!(r#"{{"a":[{}1]}}"#, "1,".repeat(count));
+        let since = std::time::Instant::now();
+        assert_eq!(wide("anyOf", 1000).errors(&numbers(500_000)), []);
+        let said = wide("anyOf", 1000).errors(&numbers(10_000));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(said[0].pointer, "/payload");
+        assert_eq!(wide("anyOf", 10).errors(&numbers(20)).len(), 21, "each is told");
+        assert!(since.elapsed() < std::time::Duration::from_secs(10), "{:?}", since.elapsed());
     }
 
     #[test]
@@ -167,6 +223,7 @@ mod tests {
             (r#"{"allOf":[{"$ref":"file:///etc/passwd"}]}"#, "refers to"),
             (r#"{"pattern":"(a"}"#, "no JSON Schema"),
             (r#"{"pattern":"(?=a)b"}"#, "no JSON Schema"),
+            (r#"{"pattern":"(\\w{100}x){1000}"}"#, "no JSON Schema"),
             (&deep, "deep"),
             (&large, "bytes"),
         ] {

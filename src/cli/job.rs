@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod new;
 mod run;
+mod terms;
 
 use std::process::ExitCode;
 

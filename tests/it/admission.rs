@@ -17,7 +17,7 @@ use crate::cluster::{Dev, built, is_alive};
 
 /// A component whose one function takes minutes to compile: what each of its many blocks changes
 /// is to be known in all that follow.
-fn bomb() -> Vec<u8> {
+pub(crate) fn bomb() -> Vec<u8> {
     let mut blocks = String::new();
     for block in 0..20_000 {
         let (from, to) = (block * 7 % 400, block * 13 % 400);
@@ -30,6 +30,44 @@ fn bomb() -> Vec<u8> {
     }
     let locals = "i64 ".repeat(400);
     let text = format!("(component (core module (func (export \"f\") (local {locals}) {blocks})))");
+    wat::parse_str(text).expect("valid")
+}
+
+/// As compilers for WASI preview 1 make of an interpreter: 30 MB of data, and 20,000 functions, most
+/// of them in a table. It prints one byte of its second argument.
+fn interpreter() -> Vec<u8> {
+    const DATA: usize = 30_000_000;
+    let mut functions = String::new();
+    for number in 0..20_000 {
+        write!(
+            functions,
+            "(func $f{number} (param i32) (result i32) (i32.mul (local.get 0) (i32.const {number})))"
+        )
+        .expect("there is room");
+    }
+    let in_table: Vec<_> = (0..15_000).map(|number| format!("$f{number}")).collect();
+    let text = format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 500)
+          (table 15000 funcref)
+          (elem (i32.const 0) {})
+          (data (i32.const 1000) "{}")
+          (type $f (func (param i32) (result i32)))
+          {functions}
+          (func (export "_start")
+            (if (i32.ne (call_indirect (type $f) (i32.const 2) (i32.const 14999)) (i32.const 29998))
+              (then unreachable))
+            (if (i32.ne (i32.load8_u (i32.const {})) (i32.const 120)) (then unreachable))
+            (drop (call $args (i32.const 100) (i32.const 200)))
+            (i32.store (i32.const 0) (i32.load (i32.const 108)))
+            (i32.store (i32.const 4) (i32.const 1))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
+        in_table.join(" "),
+        "x".repeat(DATA),
+        DATA + 999,
+    );
     wat::parse_str(text).expect("valid")
 }
 
@@ -53,11 +91,30 @@ fn admit_apart(bytes: &[u8], bounds: CompileBounds) -> Result<Plugin, AdmissionE
 fn what_a_child_compiled_can_be_loaded_and_what_it_cannot_compile_is_refused_alike() {
     let good = fs::read(built("hostile")).expect("readable");
     let plugin = admit_apart(&good, CompileBounds::default()).expect("admitted");
-    assert!(!plugin.from_cache());
+    assert!(!plugin.code().from_cache);
     for bad in [&good[..good.len() / 2], b"\0asm\x0d\0\x01\0and more"] {
         let error = admit_apart(bad, CompileBounds::default()).expect_err("a refusal");
         assert!(matches!(error.refusal, Refusal::Invalid(_)), "{error}");
     }
+}
+
+#[test]
+fn an_interpreter_of_30_megabytes_is_a_job_among_others_with_nothing_but_its_arguments() {
+    let dev = Dev::start(&["example-task"]);
+    let write = |name: &str, bytes: &[u8]| {
+        let fresh = dev.dir.path().join("fresh");
+        fs::write(&fresh, bytes).expect("written");
+        fs::rename(fresh, dev.dir.path().join("plugins").join(name)).expect("renamed");
+    };
+    write("interpreter.toml", br#"args = ["-c", "7"]"#);
+    write("interpreter.wasm", &interpreter());
+    wait_for("the job", || (dev.api.get("/v1/jobs/interpreter").status == 200).then_some(()));
+    let ids = ["interpreter", "example-task"].map(|job| {
+        dev.api.submit(&format!(r#"{{"payload":{{"job":"{job}","name":"Ada"}},"max_attempts":1}}"#))
+    });
+    let [result, other] = ids.map(|id| dev.api.get(&format!("/v1/tasks/{id}?wait=60s")));
+    assert_eq!(result.json()["result"], 7, "{}{}", result.text(), dev.api.get("/v1/jobs").text());
+    assert_eq!(other.json()["status"], "COMPLETED", "{}", other.text());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Sentinel from the outside: real processes, real sockets, a real Redis.
 
+mod abuse;
 mod admission;
 mod apart;
 mod authors;

@@ -1,23 +1,16 @@
 //! The demo: everything from nothing, with real tasks.
 
-use std::{
-    io::Write,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 
 use crate::{
+    dev::Dev,
     guests,
-    shell::{self, built, cargo, root, step},
+    shell::{self, cargo, root, step},
 };
-
-/// How long a server may take to come up: its plugins are compiled first.
-const START: Duration = Duration::from_mins(1);
 
 /// Builds, serves, submits, shows.
 pub(crate) fn run() -> Result<()> {
@@ -26,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
         shell::run(&mut cargo(&["build", "--locked", "--workspace"]))
     })?;
     let data = tempfile::tempdir()?;
-    let dev = Dev::start(data.path())?;
+    let dev = Dev::start(&root(), data.path())?;
     println!("\nsentinel dev serves {} with its embedded store\n", dev.url);
 
     dev.show("the jobs that its worker runs", &["job", "list"], "")?;
@@ -51,49 +44,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// A running `sentinel dev`; ended when dropped.
-struct Dev {
-    child: Child,
-    url: String,
-}
-
 impl Dev {
-    fn start(data: &Path) -> Result<Self> {
-        let port = free_port()?;
-        let listen = format!("127.0.0.1:{port}");
-        let child = Command::new(built("sentinel"))
-            .args(["dev", "--listen", &listen, "--data-dir"])
-            .arg(data)
-            .current_dir(root())
-            .env("RUST_LOG", "warn")
-            .spawn()
-            .context("sentinel dev did not start")?;
-        let mut dev = Self { child, url: format!("http://{listen}") };
-        dev.wait_until_ready()?;
-        Ok(dev)
-    }
-
-    fn wait_until_ready(&mut self) -> Result<()> {
-        let since = Instant::now();
-        while since.elapsed() < START {
-            let health = Command::new(built("sentinel"))
-                .args(["health", "--server", &self.url])
-                .stderr(Stdio::null())
-                .status()?;
-            // Ready to run tasks, not only to take them.
-            if health.success()
-                && self.output(&["worker", "list", "--output", "json"], "")?.contains("instance")
-            {
-                return Ok(());
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("sentinel dev ended at once: {status}");
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        bail!("sentinel dev was not ready within {START:?}")
-    }
-
     /// Runs a client command and shows what it prints.
     fn show(&self, what: &str, args: &[&str], input: &str) -> Result<()> {
         let shown =
@@ -132,48 +83,9 @@ impl Dev {
         }
     }
 
-    fn output(&self, args: &[&str], input: &str) -> Result<String> {
-        let mut child = Command::new(built("sentinel"))
-            .args(args)
-            .env("SENTINEL_SERVER", &self.url)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
-        }
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!("`sentinel {}` failed: {}", args.join(" "), output.status);
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
     fn stats(&self) -> Result<String> {
         self.output(&["stats"], "")
     }
-
-    /// Ends it as an operator would, and checks that it ended well.
-    fn stop(mut self) -> Result<()> {
-        shell::run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
-        let status = self.child.wait()?;
-        if !status.success() {
-            bail!("sentinel dev ended badly: {status}");
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // Gone already, if it was stopped.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// A picture with something to see, as PNG.

@@ -1,14 +1,18 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | chaos | bench | plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | languages | bench |
+//! plugins | compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod bench;
 mod chaos;
 mod compose;
 mod demo;
+mod dev;
 mod guests;
+mod languages;
 mod setup;
 mod shell;
 mod test;
@@ -24,6 +28,10 @@ usage: cargo xtask COMMAND
   test          the whole gate: format, lints, all tests
   chaos         a cluster under load whose processes are killed, stopped and cut off: nothing
                 accepted is lost, doubled or stuck; options: cargo xtask chaos --help
+  abuse         the catalogue of abuse by plugins, for SECONDS each (5 unless said), with what was
+                measured of it and of the tasks beside it: cargo xtask abuse [SECONDS]
+  languages     jobs in Rust, JavaScript and Python, and an interpreter as a job, from nothing to a
+                result; not part of `test`: needs Node.js, Python and their package registries
   bench         measure it, optimised; options: cargo xtask bench --help
   bench --peers [RUNS [SHRINK]]
                 measure it beside BullMQ, apalis-redis and Celery, which are installed for it
@@ -47,6 +55,8 @@ fn run() -> Result<()> {
         ["demo"] => demo::run(),
         ["test"] => test::run_gate(),
         ["chaos", ref options @ ..] => chaos::run(options),
+        ["abuse", ref options @ ..] => abuse::run_for(options),
+        ["languages"] => languages::run(),
         ["bench", ref options @ ..] => bench::run_bench(options),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),

@@ -6,7 +6,7 @@ use axum::{
     http::{Method, StatusCode, header},
 };
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Client, request};
 
@@ -233,6 +233,40 @@ async fn case_11_a_payload_that_breaks_the_jobs_own_schema_is_422_with_the_place
     assert_eq!(submit(r#"{"job":"example-task","m":1}"#).await.status.as_u16(), 201, "the new one takes it");
     assert_eq!(submit(r#"{"job":"example-task","n":1}"#).await.status.as_u16(), 201, "the old one takes it");
     assert_eq!(submit(r#"{"job":"example-task","n":"x"}"#).await.status.as_u16(), 422, "neither takes it");
+}
+
+/// A plugin says what its payloads must be. Without bounds the first of these takes minutes and
+/// gigabytes, the second more stack than there is, and with that the process.
+#[tokio::test]
+async fn a_schema_that_would_take_for_ever_holds_nobody_up() {
+    use sentinel_queue::schema::Description;
+    let client = Client::new();
+    client.advertise(&["example-task"]).await;
+    let mut doubled = json!({ "a24": { "type": "string" } });
+    let mut chain = json!({ "a1000": { "items": { "$ref": "#/$defs/a0" } } });
+    for number in 0..24 {
+        let next = json!({ "$ref": format!("#/$defs/a{}", number + 1) });
+        doubled[format!("a{number}")] = json!({ "anyOf": [next, next] });
+    }
+    for number in 0..1000 {
+        chain[format!("a{number}")] = json!({ "not": { "$ref": format!("#/$defs/a{}", number + 1) } });
+    }
+    let first = json!({ "$ref": "#/$defs/a0" });
+    for (digest, defs) in [("abc", doubled), ("def", chain)] {
+        let schema = json!({ "properties": { "a": first }, "$defs": defs }).to_string();
+        let description = Description::parse("Waits.".into(), Some(&schema), None).unwrap();
+        client.queue.publish(&[(digest.to_owned(), description)]).await.unwrap();
+        let info = json!({ "jobs": [{ "name": "example-task", "digest": digest }] }).to_string();
+        let instance = sentinel_queue::lease::Instance::random("w");
+        client.queue.renew(&instance, info.into(), &[], &[]).await.unwrap();
+        // What is known of the jobs is a second old at most.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+        let task = format!(r#"{{"payload":{{"job":"example-task","a":{deep}}}}}"#);
+        let submitted = client.post("/v1/tasks", task);
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(5), submitted).await;
+        assert_eq!(answer.expect("at once").status.as_u16(), 201, "the job will see for itself");
+    }
 }
 
 #[tokio::test]

@@ -20,10 +20,10 @@ use super::{
     Engine,
     bindings::{JobPre, sentinel::job::types},
     compile::{CompileError, Compiled},
-    config::{CORE_INSTANCES, MEMORIES, TABLES},
     digest::Digest,
     host::Host,
     imports,
+    needs::Excess,
     plugin::{Entry, Plugin},
 };
 
@@ -91,7 +91,7 @@ pub enum Refusal {
     #[error("it cannot be read: {0}")]
     Unreadable(io::Error),
     /// It is too large to be compiled.
-    #[error("it has more than {limit} bytes: strip it, or raise the limit")]
+    #[error("it has more than {limit} bytes: strip it, or raise `file-size` in [admission] of sentinel.toml")]
     TooManyBytes {
         /// How many are allowed.
         limit: u64,
@@ -105,21 +105,29 @@ pub enum Refusal {
     /// It does not compile.
     #[error("it is not a valid component, or uses what is turned off here: {0:#}")]
     Invalid(wasmtime::Error),
+    /// No job may have what one instance of it needs.
+    #[error("{0}")]
+    Exceeds(Excess),
     /// One instance of it does not fit into the engine.
-    #[error(
-        "one instance of it needs more than there is for one, which is {CORE_INSTANCES} core instances, {MEMORIES} \
-         memories, {TABLES} tables and what an attempt may have at most of each: make it of fewer parts, or let it \
-         begin with less: {0:#}"
-    )]
+    #[error("one instance of it needs more than the engine has for one: make it of fewer parts: {0:#}")]
     TooLarge(wasmtime::Error),
     /// It was not compiled in time, as busy as the machine is.
-    #[error("it was not compiled within {} s: it is tried again later, when the machine may be less busy", .0.as_secs())]
+    #[error(
+        "it was not compiled within {} s: it is tried again later, when the machine may be less busy; \
+         `compile-time` in [admission] of sentinel.toml gives it more", .0.as_secs()
+    )]
     TooLong(Duration),
     /// Compiling it takes too much CPU time.
-    #[error("to compile it takes more than {} s of CPU time: make it smaller, above all its largest functions", .0.as_secs())]
+    #[error(
+        "to compile it takes more than {} s of CPU time: make it smaller, above all its largest functions, or \
+         raise `compile-cpu` in [admission] of sentinel.toml", .0.as_secs()
+    )]
     TooMuchCpu(Duration),
     /// Too much machine code comes of it.
-    #[error("{bytes} bytes of machine code come of it, and {limit} are allowed: make it smaller")]
+    #[error(
+        "{bytes} bytes of machine code come of it, and {limit} are allowed: make it smaller, or raise `code-size` \
+         in [admission] of sentinel.toml"
+    )]
     TooMuchCode {
         /// How much, in bytes.
         bytes: u64,
@@ -129,7 +137,8 @@ pub enum Refusal {
     /// The process that compiled it died.
     #[error(
         "the process that compiled it died ({death}) and said {words:?}: if its {memory_mib} MiB of memory were \
-         too little, make it smaller; otherwise the compiler cannot cope with it"
+         too little, make it smaller, or raise `compile-memory` in [admission] of sentinel.toml; otherwise the \
+         compiler cannot cope with it"
     )]
     CompilerDied {
         /// How it died.
@@ -196,14 +205,14 @@ pub(super) fn admit(engine: &Engine, name: PluginName, bytes: &[u8]) -> Result<P
     link(engine, name, digest, &compiled)
 }
 
-/// Makes a plugin of the machine code of one that another process admitted.
+/// Makes a plugin of the code of one that another process admitted.
 pub(super) fn take_over(
     engine: &Engine,
     name: PluginName,
     digest: Digest,
-    code: &[u8],
+    artefact: &[u8],
 ) -> Result<Plugin, Refusal> {
-    let compiled = engine.compiler().take_over(code)?;
+    let compiled = engine.compiler().take_over(artefact)?;
     link(engine, name, digest, &compiled)
 }
 
@@ -211,6 +220,7 @@ impl From<CompileError> for Refusal {
     fn from(error: CompileError) -> Self {
         match error {
             CompileError::Invalid(error) => Self::Invalid(error),
+            CompileError::Exceeds(excess) => Self::Exceeds(excess),
             CompileError::TooLarge(error) => Self::TooLarge(error),
             CompileError::TooLong(limit) => Self::TooLong(limit),
             CompileError::TooMuchCpu(limit) => Self::TooMuchCpu(limit),
@@ -229,7 +239,7 @@ fn link(engine: &Engine, name: PluginName, digest: Digest, compiled: &Compiled) 
         .map_err(Refusal::UnknownImports)?;
     let instance = linker.instantiate_pre(&compiled.component).map_err(Refusal::Unlinkable)?;
     let entry = entry(engine, instance)?;
-    Ok(Plugin::new(engine.clone(), name, digest, entry, compiled.took, compiled.from_cache))
+    Ok(Plugin::new(engine.clone(), name, digest, entry, compiled.code))
 }
 
 /// Every binary begins with its magic number, a version and a layer.

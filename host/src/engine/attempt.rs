@@ -5,8 +5,12 @@
 //! out; the epoch deadline is set before any of the guest's code runs, start functions included.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -116,7 +120,8 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let mut store = store(plugin, &limits, host);
 
     let running = plugin.engine().ticker().running();
-    let called = meter.measure(call_or_interrupt(plugin, &mut store, task.into(), &output, &interrupt)).await;
+    let attempt = call_or_interrupt(plugin, &mut store, task.into(), &output, &interrupt, &meter);
+    let called = meter.measure(attempt).await;
     drop(running);
 
     let data = store.data();
@@ -125,7 +130,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
         stderr_tail: log.stderr_tail(&grants.secrets),
         result_limit: limits.result_bytes,
         wall: limits.wall,
-        cpu: data.cpu_limit,
+        cpu: limits.cpu(),
     };
     let returned_bytes = called.as_ref().map_or(0, returned_bytes);
     let spent = meter.spent();
@@ -186,7 +191,7 @@ fn end_of_turn(host: &Host) -> wasmtime::Result<UpdateDeadline> {
     if let Some(reason) = host.interrupt.reason() {
         return Err(wasmtime::Error::new(Halt::Interrupted(reason)));
     }
-    if host.meter.used_now() > host.cpu_limit {
+    if host.cpu_limit.is_some_and(|limit| host.meter.used_now() > limit) {
         return Err(wasmtime::Error::new(Halt::CpuSpent));
     }
     host.meter.note_yield();
@@ -203,14 +208,19 @@ async fn call_or_interrupt(
     task: types::Task,
     output: &LogSink,
     interrupt: &Interrupt,
+    meter: &CpuMeter,
 ) -> Called {
     if let Some(reason) = interrupt.reason() {
         return Err((Phase::Loading, wasmtime::Error::new(Halt::Interrupted(reason))));
     }
+    let mut raised = pin!(interrupt.raised());
+    // One that has just given its turn away computes, too: it is woken already, and stopped in its next.
+    let raised_while_it_waits =
+        poll_fn(|context| if meter.has_yielded() { Poll::Pending } else { raised.as_mut().poll(context) });
     tokio::select! {
         biased;
         called = call(plugin, store, task, output) => called,
-        reason = interrupt.raised() => {
+        reason = raised_while_it_waits => {
             Err((Phase::Calling, wasmtime::Error::new(Halt::Interrupted(reason))))
         }
     }

@@ -23,7 +23,13 @@ use tracing::warn;
 use wasmtime::component::Component;
 
 use self::cache::Cache;
-use super::{EngineConfig, digest::Digest};
+use super::{
+    EngineConfig,
+    config::Parts,
+    digest::Digest,
+    limits::Limits,
+    needs::{Excess, Needs},
+};
 
 /// Where components are compiled. The compiler bounds neither the time nor the memory that a
 /// component takes.
@@ -69,14 +75,30 @@ pub(crate) struct Compiler {
     engine: wasmtime::Engine,
     compilation: Compilation,
     wasm_stack_bytes: usize,
+    parts: Parts,
+    ceilings: Limits,
     cache: Option<Cache>,
 }
 
 /// A component, ready to be linked.
 pub(crate) struct Compiled {
     pub(crate) component: Component,
-    pub(crate) took: Duration,
-    pub(crate) from_cache: bool,
+    pub(crate) code: Code,
+}
+
+/// What is known of a component's code.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// How much machine code it is, in bytes.
+    pub bytes: u64,
+    /// What one instance needs before it runs.
+    pub needs: Needs,
+    /// Whether it was a core module, and adapted.
+    pub is_adapted: bool,
+    /// How long it took to have it ready.
+    pub compile_time: Duration,
+    /// Whether it was there from an earlier time.
+    pub from_cache: bool,
 }
 
 /// Why there is no component.
@@ -84,7 +106,9 @@ pub(crate) struct Compiled {
 pub(crate) enum CompileError {
     /// It is no valid component, or uses what is turned off.
     Invalid(wasmtime::Error),
-    /// It needs more than the engine has for one instance.
+    /// It needs more of something than one instance can have.
+    Exceeds(Excess),
+    /// It needs more than the engine has for one instance, of what is not counted.
     TooLarge(wasmtime::Error),
     /// It was not done by then.
     TooLong(Duration),
@@ -125,6 +149,8 @@ impl Compiler {
             engine: engine.clone(),
             compilation: config.compilation.clone(),
             wasm_stack_bytes: config.wasm_stack_bytes,
+            parts: config.parts,
+            ceilings: config.ceilings.clone(),
             cache,
         }
     }
@@ -137,18 +163,21 @@ impl Compiler {
         bytes: &[u8],
     ) -> Result<Compiled, CompileError> {
         let started = Instant::now();
+        let made = |from_cache| Made { is_adapted: adapt::is_module(bytes), started, from_cache };
         if let Some(artefact) = self.cache.as_ref().and_then(|cache| cache.get(digest)) {
-            // Stale or not for this machine: compiled again, like one that was never there.
-            if let Ok(component) = load(&self.engine, &artefact) {
-                return Ok(Compiled { component, took: started.elapsed(), from_cache: true });
+            match self.load(&artefact, made(true)) {
+                // Stale or not for this machine: compiled again, like one that was never there.
+                Err(CompileError::TooLarge(_)) => {}
+                loaded => return loaded,
             }
         }
         let artefact = self.compile(name, bytes)?;
-        let component = load(&self.engine, &artefact).map_err(CompileError::TooLarge)?;
-        if let Some(cache) = &self.cache {
+        let loaded = self.load(&artefact, made(false));
+        // What is refused for what it needs is kept, too: the same file comes back, with other limits.
+        if let (Some(cache), Ok(_) | Err(CompileError::Exceeds(_))) = (&self.cache, &loaded) {
             cache.put(digest, &artefact);
         }
-        Ok(Compiled { component, took: started.elapsed(), from_cache: false })
+        loaded
     }
 
     /// Whether there is code of an earlier time.
@@ -166,25 +195,59 @@ impl Compiler {
         }
     }
 
-    /// The component whose machine code the process that started this one handed over.
-    pub(crate) fn take_over(&self, code: &[u8]) -> Result<Compiled, CompileError> {
-        let started = Instant::now();
+    /// The component whose artefact the process that started this one handed over.
+    pub(crate) fn take_over(&self, artefact: &[u8]) -> Result<Compiled, CompileError> {
+        self.load(artefact, Made { is_adapted: false, started: Instant::now(), from_cache: true })
+    }
+
+    /// Loads an artefact, unless one instance of it needs more than there is for one.
+    fn load(&self, artefact: &[u8], made: Made) -> Result<Compiled, CompileError> {
+        let Some((code, needs)) = Needs::split_from(artefact) else {
+            return Err(CompileError::TooLarge(wasmtime::Error::msg("its code is not whole")));
+        };
+        Excess::check(&needs, self.parts, &self.ceilings).map_err(CompileError::Exceeds)?;
         let component = load(&self.engine, code).map_err(CompileError::TooLarge)?;
-        Ok(Compiled { component, took: started.elapsed(), from_cache: true })
+        let code = Code {
+            bytes: code.len() as u64,
+            needs,
+            is_adapted: made.is_adapted,
+            compile_time: made.started.elapsed(),
+            from_cache: made.from_cache,
+        };
+        Ok(Compiled { component, code })
     }
 }
 
-/// Machine code of a component, or of a module that can be made one.
+/// How an artefact came to be there.
+#[derive(Clone, Copy)]
+struct Made {
+    is_adapted: bool,
+    started: Instant,
+    from_cache: bool,
+}
+
+/// The artefact of a loaded component, for a process that takes it over.
+pub(crate) fn artefact(component: &Component, code: &Code) -> wasmtime::Result<Vec<u8>> {
+    let mut artefact = component.serialize()?;
+    code.needs.append_to(&mut artefact);
+    Ok(artefact)
+}
+
+/// The artefact of a component, or of a module that can be made one: its machine code, and what one
+/// instance of it needs.
 fn precompile(engine: &wasmtime::Engine, bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    engine.precompile_component(&adapt::component(bytes)?)
+    let component = adapt::component(bytes)?;
+    let mut artefact = engine.precompile_component(&component)?;
+    Needs::of(&component)?.append_to(&mut artefact);
+    Ok(artefact)
 }
 
 #[allow(unsafe_code, reason = "machine code cannot be checked when it is loaded")]
-fn load(engine: &wasmtime::Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
+fn load(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes were made by `precompile_component`: either just now, in this process or
     // by its child over the pipe that it made for it (`apart::compile`); or by a process of the
     // same user, who alone can write to the cache (`Cache::open`), and are whole (`Cache::get`);
     // or they are what the worker itself runs, which it wrote to the pipe that it made for this
     // process (`Compiler::take_over`). Being in memory, they do not change while they are in use.
-    unsafe { Component::deserialize(engine, artefact) }
+    unsafe { Component::deserialize(engine, code) }
 }

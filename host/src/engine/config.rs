@@ -7,6 +7,7 @@
 
 use std::{fs, num::NonZeroU32};
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
 
 use super::limits::Limits;
@@ -19,15 +20,23 @@ const HOST_STACK_BYTES: usize = 1536 << 10;
 
 const WASM_PAGE: usize = 64 << 10;
 
-/// Memories per component. Rust, Go and JavaScript have one, composed components one each.
-pub(super) const MEMORIES: u32 = 8;
+/// Of how many parts one instance of a component may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    /// Instances of core modules: a toolchain's adapters and shims are some, and Python's component
+    /// has one per library and extension.
+    pub core_instances: u32,
+    /// Memories. Rust, Go and JavaScript have one, composed components one each.
+    pub memories: u32,
+    /// Tables. Python's component has one per library that it links.
+    pub tables: u32,
+}
 
-/// Tables per component. Python's has one per library that it links.
-pub(super) const TABLES: u32 = 32;
-
-/// Core instances per component: a toolchain's adapters and shims are some, and Python's
-/// component has one per library and extension.
-pub(super) const CORE_INSTANCES: u32 = 256;
+impl Default for Parts {
+    fn default() -> Self {
+        Self { core_instances: 256, memories: 8, tables: 32 }
+    }
+}
 
 /// Each memory takes 4 GiB of addresses and its guard, and a process has 128 TiB. More memories
 /// than this are reserved only for more slots than this.
@@ -49,6 +58,8 @@ pub enum Allocation<'a> {
         slots: NonZeroU32,
         /// What one attempt can have at most.
         ceilings: &'a Limits,
+        /// Of what it can be made.
+        parts: Parts,
     },
     /// Nowhere yet: for a process that compiles, whose address space is limited.
     OnDemand,
@@ -80,29 +91,30 @@ pub fn config(allocation: Allocation<'_>, wasm_stack_bytes: usize) -> Config {
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
         // Only native debuggers read it.
         .native_unwind_info(false);
-    if let Allocation::Pool { slots, ceilings } = allocation {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots.get(), ceilings)));
+    if let Allocation::Pool { slots, ceilings, parts } = allocation {
+        let pool = pool(slots.get(), ceilings, parts);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
 }
 
 /// A pool in which `slots` attempts find room, whatever they are made of, and then some: an
 /// attempt that is refused here is released by its worker, which costs a round trip.
-fn pool(slots: u32, ceilings: &Limits) -> PoolingAllocationConfig {
+fn pool(slots: u32, ceilings: &Limits, parts: Parts) -> PoolingAllocationConfig {
     let some_more = slots.saturating_mul(2).max(8);
-    let memories = slots.saturating_mul(4).min(MEMORIES_IN_POOL.max(slots)).max(MEMORIES);
+    let memories = slots.saturating_mul(4).min(MEMORIES_IN_POOL.max(slots)).max(parts.memories);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(some_more)
         .total_stacks(some_more)
-        .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
-        .max_core_instances_per_component(CORE_INSTANCES)
+        .total_core_instances(slots.saturating_mul(parts.core_instances))
+        .max_core_instances_per_component(parts.core_instances)
         .total_memories(memories)
-        .max_memories_per_component(MEMORIES)
-        .max_memories_per_module(MEMORIES)
+        .max_memories_per_component(parts.memories)
+        .max_memories_per_module(parts.memories)
         .max_memory_size(ceilings.memory_bytes.next_multiple_of(WASM_PAGE))
-        .total_tables(slots.saturating_mul(TABLES))
-        .max_tables_per_component(TABLES)
-        .max_tables_per_module(TABLES)
+        .total_tables(slots.saturating_mul(parts.tables))
+        .max_tables_per_component(parts.tables)
+        .max_tables_per_module(parts.tables)
         .table_elements(ceilings.table_elements)
         // Bookkeeping of instances, taken from the heap as needed: large interpreters need some.
         .max_component_instance_size(8 << 20)
@@ -160,8 +172,12 @@ mod tests {
     fn what_one_process_compiles_every_other_can_load() -> wasmtime::Result<()> {
         let small = Limits::default();
         let large = Limits::default_ceilings();
-        let few = Allocation::Pool { slots: NonZeroU32::MIN, ceilings: &small };
-        let many = Allocation::Pool { slots: NonZeroU32::MIN.saturating_add(99), ceilings: &large };
+        let few = Allocation::Pool { slots: NonZeroU32::MIN, ceilings: &small, parts: Parts::default() };
+        let many = Allocation::Pool {
+            slots: NonZeroU32::MIN.saturating_add(99),
+            ceilings: &large,
+            parts: Parts { core_instances: 1000, memories: 9, tables: 33 },
+        };
         let worker = compatibility(many, WASM_STACK_BYTES)?;
         assert_eq!(worker, compatibility(few, WASM_STACK_BYTES)?);
         assert_eq!(worker, compatibility(Allocation::OnDemand, WASM_STACK_BYTES)?);

@@ -63,6 +63,11 @@ impl CpuMeter {
         self.yielded.store(true, Relaxed);
     }
 
+    /// To be called from within a poll: whether it is giving its turn away.
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.yielded.load(Relaxed)
+    }
+
     /// To be called after the work: what it took.
     pub(crate) fn spent(&self) -> Spent {
         Spent {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     imports::LookUp,
     interrupt::Reason,
+    pace::Pace,
     verdict::{Halt, clipped},
 };
 
@@ -25,6 +26,9 @@ const KEYS: usize = 1000;
 const CHILDREN: usize = 1000;
 const CHILD_BYTES: usize = 4 << 20;
 const CHECKPOINT_BYTES: usize = 1 << 20;
+
+/// What is written counts so many times what is read: it goes to a disk.
+const WRITTEN: usize = 4;
 
 /// Integers are within this and its negative.
 const LARGEST: i64 = (1 << 53) - 1;
@@ -119,6 +123,8 @@ pub(crate) struct Buffer {
     effects: Effects,
     /// What was read: the attempt sees it again.
     seen: BTreeMap<String, Option<Vec<u8>>>,
+    /// Of what is asked of the store, by whatever import.
+    pub(crate) pace: Pace,
 }
 
 /// What is kept of an attempt to go on from.
@@ -163,7 +169,11 @@ impl Buffer {
         }
         let Versioned { version, value } = match &self.durable {
             // A key that was read before a checkpoint must be as it was then: the commit looks.
-            Some(durable) => durable.read(&key).await,
+            Some(durable) => {
+                let found = durable.read(&key).await;
+                self.pace.keep(found.value.as_ref().map_or(0, Vec::len)).await;
+                found
+            }
             None => Versioned::default(),
         };
         self.effects.reads.entry(key.clone()).or_insert(version);
@@ -257,6 +267,7 @@ impl Buffer {
             ));
         }
         let Some(durable) = &self.durable else { return Ok(()) };
+        self.pace.keep(checkpoint.len().saturating_mul(WRITTEN)).await;
         if durable.save(checkpoint).await {
             return Ok(());
         }
@@ -266,7 +277,11 @@ impl Buffer {
     /// What was kept last, and how many requests had been given a number.
     pub(crate) async fn load(&mut self) -> wasmtime::Result<Option<(Vec<u8>, u64)>> {
         let kept = match &self.durable {
-            Some(durable) => durable.load().await,
+            Some(durable) => {
+                let kept = durable.load().await;
+                self.pace.keep(kept.as_ref().map_or(0, Vec::len)).await;
+                kept
+            }
             None => None,
         };
         let Some(kept) = kept else { return Ok(None) };

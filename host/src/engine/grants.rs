@@ -11,6 +11,7 @@ use super::{
     imports::HttpGrant,
     secret::{self, Secrets},
 };
+use crate::size;
 
 /// What a job's attempts may reach. [`Grants::default`] is nothing.
 ///
@@ -22,6 +23,8 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// The environment.
     pub env: BTreeMap<String, String>,
+    /// Its arguments, after its name.
+    pub args: Vec<String>,
     /// What `wasi:config/store` answers.
     pub config: BTreeMap<String, String>,
     /// What it answers under `secret.<name>`, to those who ask by name.
@@ -31,4 +34,15 @@ pub struct Grants {
     pub scratch_bytes: Option<u64>,
     /// What the job asks for and does not get, in words for people.
     pub withheld: Vec<String>,
+}
+
+impl Grants {
+    /// What the job asks for and gets, in the words of what is withheld.
+    pub fn given(&self) -> Vec<String> {
+        let http = self.http.iter().map(|grant| format!("http {}", grant.origin));
+        let env = self.env.keys().map(|name| format!("env {name}"));
+        let secrets = self.secrets.names().map(|name| format!("secret {name}"));
+        let scratch = self.scratch_bytes.map(|bytes| format!("scratch {}", size::format(bytes)));
+        http.chain(env).chain(secrets).chain(scratch).collect()
+    }
 }

@@ -39,7 +39,8 @@ pub(crate) struct Host {
     pub(crate) grants: Arc<Grants>,
     pub(crate) limiter: Limiter,
     pub(crate) meter: Arc<CpuMeter>,
-    pub(crate) cpu_limit: Duration,
+    /// None: as long as the wall time, which then is what ends the attempt.
+    pub(crate) cpu_limit: Option<Duration>,
     pub(crate) interrupt: Interrupt,
     pub(crate) progress: Arc<ProgressCell>,
     pub(crate) parents: Option<Arc<dyn Parents>>,
@@ -82,7 +83,7 @@ impl Host {
             grants: Arc::clone(grants),
             limiter: Limiter::new(limits.memory_bytes, limits.table_elements),
             meter,
-            cpu_limit: limits.cpu(),
+            cpu_limit: Some(limits.cpu()).filter(|cpu| *cpu < limits.wall),
             interrupt,
             progress,
             parents,
@@ -110,11 +111,11 @@ impl Host {
     }
 }
 
-/// WASI with no more than was granted: its own name for an argument, no sockets.
+/// WASI with no more than was granted: its own name for the first argument, no sockets.
 fn wasi(sandbox: &Sandbox<'_>) -> wasmtime::Result<WasiCtx> {
     let Sandbox { limits, grants, task, scratch, log, stdout, .. } = sandbox;
     let mut wasi = WasiCtx::builder();
-    wasi.arg(&task.job);
+    wasi.arg(&task.job).args(&grants.args);
     for (name, value) in &grants.env {
         wasi.env(name, value);
     }

@@ -14,9 +14,10 @@ mod progress;
 mod refused;
 mod state;
 
+use serde::Serialize;
 use wasmtime::component::{Component, HasSelf, Linker, types::ComponentItem};
 
-use super::{bindings::Job, host::Host};
+use super::{bindings::Job, grants::Grants, host::Host};
 
 pub use config_store::SECRET_PREFIX;
 pub(crate) use filesystem::Quota;
@@ -105,6 +106,31 @@ pub(crate) fn linker_for(
         }
     }
     Ok(if unknown.is_empty() { Ok(linker) } else { Err(unknown) })
+}
+
+/// What becomes of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Every job has it.
+    Always,
+    /// It is there as far as the operator has granted.
+    Granted,
+    /// It is there, and answers with an error or with nothing.
+    Refused,
+}
+
+/// What becomes of the import `name` under these grants.
+pub(crate) fn access(engine: &wasmtime::Engine, name: &str, item: &ComponentItem, grants: &Grants) -> Access {
+    let path = name.split_once('@').map_or(name, |(path, _)| path);
+    let granted = match path {
+        _ if is_only_types(engine, item) => return Access::Always,
+        "wasi:http/outgoing-handler" => !grants.http.is_empty(),
+        "wasi:filesystem/types" | "wasi:filesystem/preopens" => grants.scratch_bytes.is_some(),
+        _ if path.starts_with("wasi:sockets/") || Provision::of(name) == Provision::Refused => false,
+        _ => return Access::Always,
+    };
+    if granted { Access::Granted } else { Access::Refused }
 }
 
 /// An interface that is imported for its types alone needs nobody to provide it.

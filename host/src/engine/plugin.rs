@@ -14,11 +14,14 @@ use super::{
     admission::PluginName,
     attempt::{self, Call},
     bindings::JobPre,
+    compile::{self, Code},
     deadline::Deadlines,
     digest::Digest,
     grants::Grants,
     host::Host,
+    imports::{self, Access},
     limits::Limits,
+    needs::Excess,
     outcome::Report,
 };
 
@@ -60,32 +63,14 @@ struct Inner {
     grants: Arc<Grants>,
     entry: Entry,
     stdout: Stdout,
-    compile_time: Duration,
-    from_cache: bool,
+    code: Code,
 }
 
 impl Plugin {
-    pub(super) fn new(
-        engine: Engine,
-        name: PluginName,
-        digest: Digest,
-        entry: Entry,
-        compile_time: Duration,
-        from_cache: bool,
-    ) -> Self {
+    pub(super) fn new(engine: Engine, name: PluginName, digest: Digest, entry: Entry, code: Code) -> Self {
         let limits = engine.config().defaults.bounded_by(&engine.config().ceilings);
         let grants = Arc::default();
-        Self(Arc::new(Inner {
-            engine,
-            name,
-            digest,
-            limits,
-            grants,
-            entry,
-            stdout: Stdout::default(),
-            compile_time,
-            from_cache,
-        }))
+        Self(Arc::new(Inner { engine, name, digest, limits, grants, entry, stdout: Stdout::default(), code }))
     }
 
     /// The job's name.
@@ -108,21 +93,30 @@ impl Plugin {
         &self.0.grants
     }
 
-    /// The interfaces that it imports.
-    pub fn imports(&self) -> Vec<String> {
+    /// What it imports, and what becomes of that under its grants.
+    pub fn imports(&self) -> Vec<(String, Access)> {
         let component = self.instance_pre().component();
+        let engine = self.0.engine.wasmtime();
         let imports = component.component_type();
-        imports.imports(self.0.engine.wasmtime()).map(|(name, _)| name.to_owned()).collect()
+        let access = |name: &str, item| imports::access(engine, name, &item, &self.0.grants);
+        imports.imports(engine).map(|(name, import)| (name.to_owned(), access(name, import.ty))).collect()
     }
 
-    /// How long it took to have its code ready.
-    pub fn compile_time(&self) -> Duration {
-        self.0.compile_time
+    /// What it exports.
+    pub fn exports(&self) -> Vec<String> {
+        let component = self.instance_pre().component().component_type();
+        component.exports(self.0.engine.wasmtime()).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Whether the code was there from an earlier time.
-    pub fn from_cache(&self) -> bool {
-        self.0.from_cache
+    /// What is known of its code.
+    pub fn code(&self) -> &Code {
+        &self.0.code
+    }
+
+    /// What one instance of it needs and its limits do not allow, if there is such a thing: it could
+    /// never begin.
+    pub fn excess(&self) -> Option<Excess> {
+        Excess::of_limits(&self.0.code.needs, &self.0.limits)
     }
 
     /// The same job with other limits, as far as the ceilings let it have them.
@@ -158,10 +152,10 @@ impl Plugin {
         }
     }
 
-    /// Its machine code, for the one process that this one starts to run it alone: so that runs
-    /// the very same code, whatever became of the file.
-    pub(crate) fn code(&self) -> wasmtime::Result<Vec<u8>> {
-        self.instance_pre().component().serialize()
+    /// Its code, for the one process that this one starts to run it alone: so that runs the very
+    /// same code, whatever became of the file.
+    pub(crate) fn artefact(&self) -> wasmtime::Result<Vec<u8>> {
+        compile::artefact(self.instance_pre().component(), &self.0.code)
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -242,8 +242,8 @@ fn live(
     let task = call.task.id.clone();
     let progress = Arc::clone(&call.progress);
     let durable = call.durable.clone();
-    let code = match plugin.code() {
-        Ok(code) => code,
+    let artefact = match plugin.artefact() {
+        Ok(artefact) => artefact,
         Err(error) => return Last::NotBegun(format!("its code cannot be handed over: {error:#}")),
     };
     if let Err(error) = handle.spawn(command) {
@@ -255,8 +255,8 @@ fn live(
     tracing::info!(task, pid, "a task that was lost again and again is run in a process of its own");
 
     let ordered = write_message(&mut stdin, &Order::new(plugin, call, parents))
-        .and_then(|()| write_bytes(&mut stdin, &code));
-    drop(code);
+        .and_then(|()| write_bytes(&mut stdin, &artefact));
+    drop(artefact);
     let heard = ordered.map_or_else(
         |error| Heard { has_begun: false, last: Some(Said::Unable(format!("it took no order: {error}"))) },
         |()| {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use toml::Table;
 
-use super::strict::{Section, Wrong, count, format_size, size, span};
-use crate::engine::Limits;
+use super::strict::{Section, Wrong, bytes, count, span};
+use crate::{engine::Limits, size};
 
 const KEYS: [&str; 8] = ["timeout", "cpu", "memory", "tables", "result", "log", "transfer", "handles"];
 
@@ -51,11 +51,11 @@ impl AskedLimits {
         Ok(Self {
             timeout: limits.get("timeout", span(MILLISECOND, DAY))?,
             cpu: limits.get("cpu", span(MILLISECOND, DAY))?,
-            memory: limits.get("memory", size(64 * KIB, 4 * GIB))?,
+            memory: limits.get("memory", bytes(64 * KIB, 4 * GIB))?,
             tables: limits.get("tables", count(1, 10_000_000))?,
-            result: limits.get("result", size(1, 16 * MIB))?,
-            log: limits.get("log", size(0, 16 * MIB))?,
-            transfer: limits.get("transfer", size(KIB, GIB))?,
+            result: limits.get("result", bytes(1, 16 * MIB))?,
+            log: limits.get("log", bytes(0, 16 * MIB))?,
+            transfer: limits.get("transfer", bytes(KIB, GIB))?,
             handles: limits.get("handles", count(1, 100_000))?,
         })
     }
@@ -92,7 +92,7 @@ impl AskedLimits {
         let bytes = |key, asked: Option<u64>, ceiling: usize| {
             let ceiling = ceiling as u64;
             let above = asked.filter(|asked| *asked > ceiling);
-            above.map(|asked| too_much(key, &format_size(asked), &format_size(ceiling)))
+            above.map(|asked| too_much(key, &size::format(asked), &size::format(ceiling)))
         };
         let number = |key, asked: Option<u32>, ceiling: usize| {
             let above = asked.filter(|asked| u64::from(*asked) > ceiling as u64);

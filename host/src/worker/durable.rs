@@ -47,13 +47,7 @@ impl Family {
 
     /// A task as the guest gave it.
     fn child(&self, task: &str) -> Result<NewTask, String> {
-        let mut task = request::new_task(&Bytes::copy_from_slice(task.as_bytes()), &self.namespace)
-            .map_err(|refused| refused.to_string())?;
-        if task.spec.idempotency_key.is_some() {
-            return Err(
-                "/idempotency_key: is not needed here: a task is submitted once with its parent".into()
-            );
-        }
+        let mut task = read_child(&self.namespace, task)?;
         task.spec.lineage = Some(self.lineage);
         Ok(task)
     }
@@ -81,6 +75,35 @@ impl Family {
             ..effects::Effects::default()
         })
     }
+}
+
+fn read_child(namespace: &Namespace, task: &str) -> Result<NewTask, String> {
+    let task = request::new_task(&Bytes::copy_from_slice(task.as_bytes()), namespace)
+        .map_err(|refused| refused.to_string())?;
+    if task.spec.idempotency_key.is_some() {
+        return Err("/idempotency_key: is not needed here: a task is submitted once with its parent".into());
+    }
+    Ok(task)
+}
+
+/// The task that a guest of the job `parent` wants to submit; or why it may not: its own job is
+/// allowed, and those that are `granted`.
+pub fn new_child(
+    namespace: &Namespace,
+    parent: &str,
+    granted: &BTreeSet<JobName>,
+    task: &str,
+) -> Result<NewTask, String> {
+    let child = read_child(namespace, task)?;
+    let job = &child.spec.job;
+    if job.as_str() == parent || granted.contains(job) {
+        return Ok(child);
+    }
+    Err(format!(
+        "the job {parent:?} may not submit {:?}: the operator grants that by `submits` in [grants.{parent}] of \
+         sentinel.toml",
+        job.as_str()
+    ))
 }
 
 impl Stored {
@@ -125,18 +148,8 @@ impl Durable for Stored {
 
     fn child<'a>(&'a self, task: &'a str) -> LookUp<'a, Result<String, ChildError>> {
         Box::pin(async move {
-            let child = self.family.child(task).map_err(ChildError::Refused)?;
-            let job = &child.spec.job;
-            if *job != self.family.job && !self.granted.contains(job) {
-                let reason = format!(
-                    "the job {:?} may not submit {:?}: the operator grants that by `submits` in \
-                     [grants.{}] of sentinel.toml",
-                    self.family.job.as_str(),
-                    job.as_str(),
-                    self.family.job
-                );
-                return Err(ChildError::Refused(reason));
-            }
+            let child = new_child(&self.family.namespace, self.family.job.as_str(), &self.granted, task)
+                .map_err(ChildError::Refused)?;
             if self.family.lineage.depth > MAX_DEPTH {
                 return Err(ChildError::Limit(format!(
                     "its task is {MAX_DEPTH} generations from the first of its family: its children would be \

@@ -15,7 +15,7 @@ use toml::{Table, Value};
 
 use super::{
     manifest::{MAX_SCRATCH, secret, variable},
-    strict::{Section, Wrong, list, size, table, text},
+    strict::{Section, Wrong, bytes, list, table, text},
 };
 use crate::engine::{HttpGrant, Origin, Secret, Secrets};
 
@@ -81,6 +81,18 @@ impl GrantTable {
         jobs.keys().map(grant).collect::<Result<_, Wrong>>().map(Self)
     }
 
+    /// What this one job is granted.
+    #[must_use]
+    pub fn only(&self, job: &JobName) -> Self {
+        Self(
+            self.0
+                .get_key_value(job)
+                .map(|(job, written)| (job.clone(), written.clone()))
+                .into_iter()
+                .collect(),
+        )
+    }
+
     /// Reads secrets and variables from where they are. The error names the key and the fix.
     pub fn resolve(&self) -> Result<Granted, Wrong> {
         let resolved = |(job, written): (&JobName, &Written)| Ok((job.clone(), written.resolve(job)?));
@@ -126,7 +138,7 @@ fn written(grant: &Section<'_>) -> Result<Written, Wrong> {
         secrets,
         env,
         submits: grant.get("submits", list(str::parse::<JobName>))?.unwrap_or_default(),
-        scratch_bytes: grant.get("scratch", size(1, MAX_SCRATCH))?,
+        scratch_bytes: grant.get("scratch", bytes(1, MAX_SCRATCH))?,
     })
 }
 
@@ -234,8 +246,7 @@ impl Source {
 }
 
 fn variable_of_ours(name: &str) -> Result<String, String> {
-    std::env::var(name)
-        .map_err(|_| format!("the worker's environment has no variable {name} with a text: set it"))
+    std::env::var(name).map_err(|_| format!("the environment has no variable {name} with a text: set it"))
 }
 
 #[cfg(test)]

@@ -9,27 +9,26 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use sentinel_queue::{JobName, Policy, schema::Description};
-use tokio::{runtime::Runtime, sync::watch};
+use sentinel_queue::{JobName, Policy};
+use tokio::sync::watch;
 
 use super::{
+    admit::{self, Admitter},
     grants::Granted,
-    manifest::Manifest,
     memory::MemoryBudget,
     plugins::{Job, Plugins, Refusal},
-    terms,
     watcher::Watcher,
 };
-use crate::engine::{Engine, Plugin, Said};
+use crate::engine::{Engine, Plugin};
 
 /// How often directories are looked at, for not every mount says what happens in it.
 const RESCAN: Duration = Duration::from_secs(5);
@@ -39,6 +38,9 @@ const QUIET: Duration = Duration::from_millis(300);
 
 /// What happens in a directory comes in bursts: the first of it is followed by so long a pause.
 const BURST: Duration = Duration::from_millis(20);
+
+/// What is kept of the reason for which a file is refused.
+const REASON_BYTES: usize = 2 << 10;
 
 /// The plugins of some directories; where two hold the same file, the first wins.
 #[derive(Debug)]
@@ -87,6 +89,18 @@ struct Refused {
     retry_at: Option<Instant>,
 }
 
+impl Refused {
+    /// What is wrong names what the file says of itself, which may be anything; and it is told with
+    /// every sign of life.
+    fn within_bounds(mut self) -> Self {
+        if self.reason.len() > REASON_BYTES {
+            self.reason.truncate(self.reason.floor_char_boundary(REASON_BYTES));
+            self.reason.push('…');
+        }
+        self
+    }
+}
+
 /// What a plugin looks like from outside. If this is the same, so is the plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sight {
@@ -115,9 +129,7 @@ impl Library {
         let (wake, wakes) = mpsc::channel();
         let watcher = Watcher::new(&dirs, wake.clone());
         let mut looker = Looker {
-            engine,
-            runtime: runtime()?,
-            granted,
+            admitter: Admitter::new(engine, granted)?,
             dirs,
             shelf: Arc::clone(&shelf),
             watcher,
@@ -139,7 +151,7 @@ impl Library {
 
     /// The plugin that runs a job now, and what its tasks ask for when they do not say.
     pub fn get(&self, job: &JobName) -> Option<(Plugin, Policy)> {
-        self.shelf.current.borrow().get(job).map(|job| (job.plugin.clone(), job.defaults.clone()))
+        self.shelf.current.borrow().get(job).map(|job| (job.plugin.clone(), job.manifest.policy.clone()))
     }
 
     /// Waits until every file that was there at first was admitted or refused, but no longer than
@@ -201,10 +213,7 @@ impl Shelf {
 
 /// The thread that looks.
 struct Looker {
-    engine: Engine,
-    /// Where jobs are asked what they are.
-    runtime: Runtime,
-    granted: Granted,
+    admitter: Admitter,
     dirs: Vec<PathBuf>,
     shelf: Arc<Shelf>,
     watcher: Watcher,
@@ -276,7 +285,7 @@ impl Looker {
                 _ => Unsettled {
                     sight: sight.cloned(),
                     since: Instant::now(),
-                    is_compiled: sight.is_none_or(|sight| self.engine.is_compiled(&sight.path)),
+                    is_compiled: sight.is_none_or(|sight| self.admitter.engine().is_compiled(&sight.path)),
                 },
             };
             unsettled.insert(name.clone(), now);
@@ -330,7 +339,7 @@ impl Looker {
             files.known.remove(&file);
             return self.shelf.publish(&files);
         };
-        let admitted = self.admit(&sight.path);
+        let admitted = self.admitter.admit(&sight.path);
         if Sight::of(sight.path.clone()).as_ref() != Some(&sight) {
             // It has changed meanwhile: what was read may be half of it.
             return;
@@ -343,32 +352,20 @@ impl Looker {
         });
         known.sight = sight;
         match admitted {
-            Ok(job) => (known.admitted, known.refused) = (Some(job), None),
-            Err(refused) => known.refused = Some(refused),
+            Ok(job) => {
+                let withheld = &job.plugin.grants().withheld;
+                if !withheld.is_empty() {
+                    let withheld = withheld.join("; ");
+                    tracing::warn!(job = %job.plugin.name(), withheld, "the plugin asks for more than it is granted");
+                }
+                (known.admitted, known.refused) = (Some(job), None);
+            }
+            Err(admit::Refused { reason, retry_after, .. }) => {
+                let retry_at = retry_after.map(|pause| Instant::now() + pause);
+                known.refused = Some(Refused { reason, retry_at }.within_bounds());
+            }
         }
         self.shelf.publish(&files);
-    }
-
-    fn admit(&self, file: &Path) -> Result<Job, Refused> {
-        let plugin = self.engine.admit(file).map_err(|error| Refused {
-            reason: error.to_string(),
-            retry_at: error.refusal.retry_after().map(|pause| Instant::now() + pause),
-        })?;
-        let manifest = Manifest::beside(file).map_err(|reason| Refused { reason, retry_at: None })?;
-        let plugin = terms::settle(&plugin, &manifest, &self.granted);
-        if !plugin.grants().withheld.is_empty() {
-            let withheld = plugin.grants().withheld.join("; ");
-            tracing::warn!(job = %plugin.name(), withheld, "the plugin asks for more than it is granted");
-        }
-        let description = self.describe(&plugin).map_err(|reason| Refused { reason, retry_at: None })?;
-        Ok(Job { plugin, defaults: manifest.policy, description, admitted_at: SystemTime::now() })
-    }
-
-    fn describe(&self, plugin: &Plugin) -> Result<Option<Description>, String> {
-        let said = self.runtime.block_on(plugin.describe());
-        let said = said.map_err(|reason| format!("it cannot describe itself: {reason}"))?;
-        let Some(Said { summary, payload_schema, result_schema }) = said else { return Ok(None) };
-        Description::parse(summary, payload_schema.as_deref(), result_schema.as_deref()).map(Some)
     }
 }
 
@@ -383,7 +380,8 @@ impl Sight {
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
+        // To open a pipe may take for ever.
+        let metadata = fs::metadata(path).ok().filter(|metadata| !metadata.file_type().is_fifo())?;
         Some(Self {
             inode: (metadata.dev(), metadata.ino()),
             bytes: metadata.len(),
@@ -392,10 +390,6 @@ impl Stamp {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
-}
-
-fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// The files that are meant as plugins. A directory that is not there has none.
@@ -432,9 +426,11 @@ mod tests {
             budget: OnceLock::new(),
         };
         let looker = Looker {
-            engine: Engine::new(EngineConfig::new(NonZeroU32::MIN)).unwrap(),
-            runtime: runtime().unwrap(),
-            granted: Granted::default(),
+            admitter: Admitter::new(
+                Engine::new(EngineConfig::new(NonZeroU32::MIN)).unwrap(),
+                Granted::default(),
+            )
+            .unwrap(),
             watcher: Watcher::new(&dirs, mpsc::channel().0),
             dirs,
             shelf: Arc::new(shelf),

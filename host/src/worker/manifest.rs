@@ -3,22 +3,26 @@
 //! Owns the manifest's keys. Grants nothing: what is asked for here is given as far as the operator
 //! grants it (`grants.rs`). An unknown key or a bad value refuses the plugin.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs::File, io::Read, os::unix::fs::FileTypeExt, path::Path, time::Duration};
 
 use sentinel_queue::{Backoff, Policy, retry::BackoffKind};
 use toml::{Table, Value};
 
 use super::{
     asked::AskedLimits,
-    strict::{Section, Wrong, count, list, size, span, text},
+    strict::{Section, Wrong, bytes, count, list, span, text},
 };
 use crate::engine::{Origin, SECRET_PREFIX, Stdout};
 
-const KEYS: [&str; 9] =
-    ["description", "limits", "retry", "http", "env", "secrets", "config", "scratch", "stdout"];
+const KEYS: [&str; 10] =
+    ["description", "limits", "retry", "http", "env", "secrets", "config", "scratch", "stdout", "args"];
 
 /// How large a manifest may be, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
+
+/// How many arguments there may be, and how many bytes they may have in all.
+const MAX_ARGS: usize = 64;
+const MAX_ARGS_BYTES: usize = 64 << 10;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -46,6 +50,8 @@ pub struct Manifest {
     pub scratch: Option<u64>,
     /// What becomes of its standard output.
     pub stdout: Stdout,
+    /// Its arguments, after its name.
+    pub args: Vec<String>,
 }
 
 impl Manifest {
@@ -76,13 +82,18 @@ impl Manifest {
             env: top.get("env", list(variable))?.unwrap_or_default(),
             secrets: top.get("secrets", list(secret))?.unwrap_or_default(),
             config: config(&top)?,
-            scratch: top.get("scratch", size(1, MAX_SCRATCH))?,
+            scratch: top.get("scratch", bytes(1, MAX_SCRATCH))?,
             stdout: top.get("stdout", stdout)?.unwrap_or_default(),
+            args: top.get("args", args)?.unwrap_or_default(),
         })
     }
 }
 
 fn read(file: &Path) -> std::io::Result<Option<String>> {
+    // To open a pipe may take for ever.
+    if std::fs::metadata(file).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        return Err(std::io::Error::other("it is a pipe"));
+    }
     let opened = match File::open(file) {
         Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -138,6 +149,16 @@ fn stdout(value: &Value) -> Result<Stdout, &'static str> {
     }
 }
 
+fn args(value: &Value) -> Result<Vec<String>, String> {
+    // Where arguments end with a NUL, one within would cut them.
+    let arg = |arg: &str| if arg.contains('\0') { Err("must not contain NUL") } else { Ok(arg.to_owned()) };
+    let args = list(arg)(value)?;
+    if args.len() > MAX_ARGS || args.iter().map(String::len).sum::<usize>() > MAX_ARGS_BYTES {
+        return Err(format!("must be at most {MAX_ARGS} texts of {MAX_ARGS_BYTES} bytes in all"));
+    }
+    Ok(args)
+}
+
 fn config(top: &Section<'_>) -> Result<BTreeMap<String, String>, Wrong> {
     let Some(config) = top.names("config")? else { return Ok(BTreeMap::new()) };
     let entry = |key: &str| {
@@ -183,6 +204,7 @@ env = ["REGION"]
 secrets = ["api-key"]
 scratch = "64MiB"
 stdout = "text"
+args = ["-c", "print('a\nb')", ""]
 
 [limits]
 timeout = "10s"
@@ -238,6 +260,7 @@ url = "https://api.example.org/v1"
                 .into(),
             scratch: Some(64 << 20),
             stdout: Stdout::Text,
+            args: vec!["-c".into(), "print('a\nb')".into(), String::new()],
         };
         assert_eq!(manifest, expected);
         assert_eq!(Manifest::parse("").unwrap(), Manifest::default());
@@ -261,6 +284,11 @@ url = "https://api.example.org/v1"
             ("[config]\n\"secret.a\" = \"b\"", "ask for it in `secrets`"),
             ("scratch = 5", "scratch: 5: must be"),
             ("stdout = \"yaml\"", "stdout: \"yaml\": must be \"json\" or \"text\""),
+            ("args = \"-c\"", "args: \"-c\": must be a list of texts"),
+            ("args = [1]", "args: the list: 1 in it must be a text"),
+            ("args = [\"a\\u0000b\"]", "must not contain NUL"),
+            (&format!("args = {:?}", [""; 65]), "args: the list: must be at most 64 texts"),
+            (&format!("args = [{:?}]", "x".repeat(65_537)), "of 65536 bytes in all"),
             ("a = 1\n\nb = ", "line 3: "),
         ] {
             let wrong = Manifest::parse(text).unwrap_err().to_string();

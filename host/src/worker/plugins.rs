@@ -2,12 +2,13 @@
 //!
 //! Does not change: when files do, another set takes its place (`library.rs`).
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use sentinel_queue::{JobName, Policy, schema::Description};
+use sentinel_queue::{JobName, schema::Description};
 use serde::Serialize;
 
+use super::manifest::Manifest;
 use crate::engine::Plugin;
 
 /// The plugins that can be run, and why others cannot.
@@ -24,8 +25,8 @@ pub struct Plugins {
 pub struct Job {
     /// Its code.
     pub plugin: Plugin,
-    /// What its tasks ask for when they do not say.
-    pub defaults: Policy,
+    /// What it asks for.
+    pub manifest: Arc<Manifest>,
     /// What it says of itself, if it does.
     pub description: Option<Description>,
     /// Since when it is run so; for people.
@@ -70,7 +71,7 @@ impl Plugins {
                 tracing::info!(
                     job = %name, digest = %job.plugin.digest(),
                     instead_of = old.map(|old| tracing::field::display(old.plugin.digest())),
-                    cached = job.plugin.from_cache(), compiled_in = ?job.plugin.compile_time(), "plugin admitted"
+                    cached = job.plugin.code().from_cache, compiled_in = ?job.plugin.code().compile_time, "plugin admitted"
                 );
             }
         }

@@ -8,6 +8,8 @@ use std::{fmt, time::Duration};
 use sentinel_queue::duration;
 use toml::{Table, Value};
 
+use crate::size;
+
 /// Something in a file cannot be used: the key, the value, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -147,33 +149,17 @@ pub(super) fn span(least: Duration, most: Duration) -> impl Fn(&Value) -> Result
 }
 
 /// A number of bytes within a range.
-pub(super) fn size(least: u64, most: u64) -> impl Fn(&Value) -> Result<u64, String> {
+pub(super) fn bytes(least: u64, most: u64) -> impl Fn(&Value) -> Result<u64, String> {
     move |value| {
-        let size = value.as_str().and_then(parse_size);
-        size.filter(|size| (least..=most).contains(size)).ok_or_else(|| {
+        let bytes = value.as_str().and_then(size::parse);
+        bytes.filter(|bytes| (least..=most).contains(bytes)).ok_or_else(|| {
             format!(
                 "must be <integer><B|KiB|MiB|GiB> in quotes, from {} to {}",
-                format_size(least),
-                format_size(most)
+                size::format(least),
+                size::format(most)
             )
         })
     }
-}
-
-const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-
-fn parse_size(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let (_, scale) = SIZES.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*scale)
-}
-
-/// A number of bytes in the largest unit that holds it exactly.
-pub(super) fn format_size(bytes: u64) -> String {
-    let fits = |(_, scale): &&(&str, u64)| bytes >= *scale && bytes.is_multiple_of(*scale);
-    let (unit, scale) = SIZES.iter().rev().find(fits).unwrap_or(&SIZES[0]);
-    format!("{}{unit}", bytes / scale)
 }
 
 /// The key that was probably meant.
@@ -203,25 +189,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_as_they_are_written() {
-        for text in ["1B", "1500B", "64KiB", "256MiB", "3GiB"] {
-            assert_eq!(parse_size(text).map(format_size).as_deref(), Some(text));
-        }
-        assert_eq!(parse_size("2048KiB").map(format_size).as_deref(), Some("2MiB"));
-        for text in ["", "1", "B", "1 MiB", "1MB", "-1B", "1.5GiB", "99999999999999999999B", "17179869184GiB"]
-        {
-            assert_eq!(parse_size(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn an_error_names_the_key_the_value_and_the_fix() {
         let table: Table = "memry = 1\n[limits]\nlog = \"1 MB\"\n\"a b\" = 1".parse().unwrap();
         let wrong = Section::new("", &table, &["memory", "limits"]).err().unwrap().to_string();
         assert_eq!(wrong, "memry: no such key: did you mean \"memory\"?");
         let top = Section::open("", &table);
         let limits = top.names("limits").unwrap().unwrap();
-        let wrong = limits.get("log", size(1, 1 << 20)).unwrap_err().to_string();
+        let wrong = limits.get("log", bytes(1, 1 << 20)).unwrap_err().to_string();
         assert_eq!(
             wrong,
             "limits.log: \"1 MB\": must be <integer><B|KiB|MiB|GiB> in quotes, from 1B to 1MiB"

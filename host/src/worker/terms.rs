@@ -8,9 +8,11 @@ use sentinel_queue::JobName;
 use super::{
     grants::{Grant, Granted},
     manifest::Manifest,
-    strict::format_size,
 };
-use crate::engine::{Grants, HttpGrant, Limits, Origin, Plugin, Secrets};
+use crate::{
+    engine::{Excess, Grants, HttpGrant, Limits, Origin, Part, Plugin, Secrets},
+    size,
+};
 
 /// A plugin under the limits and with the grants that its manifest asks for and the operator
 /// allows.
@@ -24,6 +26,20 @@ pub(super) fn settle(plugin: &Plugin, manifest: &Manifest, granted: &Granted) ->
         .with_limits(&limits)
         .with_grants(grants(manifest, grant, &config.ceilings))
         .with_stdout(manifest.stdout)
+}
+
+/// Why the plugin could never begin under its limits, if that is so, and which one to raise. What no
+/// manifest can ask for has been refused before.
+pub(super) fn cannot_begin(plugin: &Plugin) -> Option<String> {
+    let excess: Excess = plugin.excess()?;
+    let (needed, allowed) = excess.amounts();
+    let of = if excess.part == Part::Memory { "of memory" } else { "table elements" };
+    Some(format!(
+        "it begins with {needed} {of}, and its limit is {allowed}: let it begin with less, or raise `{}` in [limits] \
+         of its manifest {}.toml to {needed}",
+        excess.key(),
+        plugin.name()
+    ))
 }
 
 fn grants(manifest: &Manifest, grant: &Grant, ceilings: &Limits) -> Grants {
@@ -43,16 +59,17 @@ fn grants(manifest: &Manifest, grant: &Grant, ceilings: &Limits) -> Grants {
     named("env", &manifest.env, &|name| grant.env.contains_key(name));
     named("secret", &manifest.secrets, &|name| grant.secrets.get(name).is_some());
     if let Some(asked) = manifest.scratch.filter(|asked| grant.scratch_bytes.unwrap_or(0) < *asked) {
-        let asked = format_size(asked);
+        let asked = size::format(asked);
         withheld.push(grant.scratch_bytes.map_or_else(
             || format!("scratch {asked}"),
-            |given| format!("scratch: asks for {asked}, gets {}", format_size(given)),
+            |given| format!("scratch: asks for {asked}, gets {}", size::format(given)),
         ));
     }
     let given = |name: &String| Some((name.clone(), grant.secrets.get(name)?.clone()));
     Grants {
         http,
         env: manifest.env.iter().filter_map(|name| grant.env.get_key_value(name)).map(cloned).collect(),
+        args: manifest.args.clone(),
         config: manifest.config.clone(),
         secrets: manifest.secrets.iter().filter_map(given).collect::<Secrets>(),
         scratch_bytes: manifest.scratch.zip(grant.scratch_bytes).map(|(asked, given)| asked.min(given)),
@@ -96,6 +113,7 @@ mod tests {
         env = ["REGION"]
         secrets = ["key"]
         scratch = "2MiB"
+        args = ["-v"]
         [config]
         a = "b"
     "#;
@@ -115,7 +133,9 @@ mod tests {
         );
         assert!(grants.http.is_empty() && grants.env.is_empty() && grants.scratch_bytes.is_none());
         assert_eq!(grants.secrets, Secrets::default());
+        // What concerns the job alone needs no grant.
         assert_eq!(grants.config, BTreeMap::from([("a".into(), "b".into())]));
+        assert_eq!(grants.args, ["-v"]);
     }
 
     #[test]

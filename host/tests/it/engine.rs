@@ -7,11 +7,12 @@ mod hostile;
 mod http;
 pub(crate) mod lab;
 mod limits;
+mod neighbours;
 mod scratch;
 mod secrets;
 mod stopping;
 mod toolchains;
-mod wat;
+pub(crate) mod wat;
 
 /// The engine runs from the command line, with no store at all.
 #[test]

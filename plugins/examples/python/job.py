@@ -2,7 +2,15 @@ import json
 
 from componentize_py_types import Err
 from wit_world import exports
-from wit_world.imports import progress, types
+from wit_world.exports.describe import Description
+from wit_world.imports import progress, state, types
+
+# Of the payload without its `job`. One that does not fit is refused when it is submitted.
+PAYLOAD = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "description": "Who is greeted."}},
+    "required": ["name"],
+}
 
 
 class Handler(exports.Handler):
@@ -13,5 +21,12 @@ class Handler(exports.Handler):
         if not input.get("name"):
             # Or Failure_Retryable(message), or Failure_RetryAfter((milliseconds, message)).
             raise Err(types.Failure_Permanent("`name` is missing"))
+        # Kept for all tasks of this job, if this one completes.
+        state.increment("greetings", 1)
         progress.report(100, "greeted")
         return json.dumps({"greeting": f"Hello, {input['name']}!"})
+
+
+class Describe(exports.Describe):
+    def describe(self) -> Description:
+        return Description("Greets somebody.", json.dumps(PAYLOAD), None)

@@ -1,6 +1,6 @@
 //! Requests, made with nothing between the job and the host.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -93,6 +93,18 @@ pub(crate) fn hold(url: &str) -> Value {
             other => return json!({ "held": held.len(), "error": format!("{other:?}") }),
         }
     }
+}
+
+/// Makes so many sets of headers, of one with so many bytes each, and keeps them; returns how many.
+pub(crate) fn keep_headers(sets: usize, bytes: usize) -> usize {
+    let value = vec![b'x'; bytes];
+    let make = |_: &usize| {
+        let fields = Fields::new();
+        let is_taken = fields.append("x-large", &value).is_ok();
+        mem::forget(fields);
+        is_taken
+    };
+    (0..sets).take_while(make).count()
 }
 
 /// Writes as much as the host takes: what went wrong is told with the response.

@@ -27,7 +27,12 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wasip2::{cli::stdout::get_stdout, clocks::monotonic_clock, random};
+use wasip2::{
+    cli::{stdin::get_stdin, stdout::get_stdout},
+    clocks::monotonic_clock,
+    io::poll,
+    random,
+};
 
 use bindings::{
     exports::sentinel::job::handler::{Failure, Guest, Task},
@@ -96,6 +101,15 @@ enum Act {
     RecurseWide,
     /// Keeps every resource handle it can get, without end.
     LeakHandles,
+    /// Waits for the same far-off time, named so many times in one call.
+    Poll { times: usize },
+    /// Keeps so many sets of headers of so many bytes each; returns how many.
+    Headers { sets: usize, bytes: usize },
+    /// Asks its stdin for everything, its stdout for all zeroes there are, and each for what the other
+    /// has; returns how many bytes moved.
+    Streams,
+    /// Looks for as many keys of the configuration that are not there.
+    ConfigMisses { times: u32 },
 
     /// Returns a JSON string so many bytes long, quotes included.
     ReturnBig { bytes: usize },
@@ -215,6 +229,17 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
             mem::forget(get_stdout());
         },
 
+        Act::Poll { times } => {
+            let never = monotonic_clock::subscribe_duration(u64::MAX);
+            json!(poll::poll(&vec![&never; times]))
+        }
+        Act::Headers { sets, bytes } => json!(http::keep_headers(sets, bytes)),
+        Act::Streams => streams(),
+        Act::ConfigMisses { times } => {
+            (0..times).for_each(|time| _ = black_box(store::get(&time.to_string())));
+            json!("ok")
+        }
+
         Act::ReturnBig { bytes } => return Ok(format!("\"{}\"", text(bytes.saturating_sub(2)))),
         Act::ReturnNotJson => return Ok("this is not JSON".into()),
         Act::FloodLog { bytes } => {
@@ -245,15 +270,7 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
         }
         Act::OkFrom { .. } => json!(task.attempt),
 
-        Act::Parents => parents::all()
-            .iter()
-            .map(|parent| {
-                let result = parents::result_of(&parent.id);
-                let result: Option<Value> =
-                    result.map(|json| serde_json::from_str(&json).unwrap_or_default());
-                json!({"job": parent.job, "status": format!("{:?}", parent.status), "result": result})
-            })
-            .collect(),
+        Act::Parents => all_parents(),
         Act::ResultOf { id } => json!(parents::result_of(&id)),
 
         Act::ReadFile { path } => or_error(fs::read_to_string(path)),
@@ -286,6 +303,25 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
         }
     };
     Ok(result.to_string())
+}
+
+fn all_parents() -> Value {
+    parents::all()
+        .iter()
+        .map(|parent| {
+            let result = parents::result_of(&parent.id);
+            let result: Option<Value> = result.map(|json| serde_json::from_str(&json).unwrap_or_default());
+            json!({"job": parent.job, "status": format!("{:?}", parent.status), "result": result})
+        })
+        .collect()
+}
+
+fn streams() -> Value {
+    let (input, output) = (get_stdin(), get_stdout());
+    let read = input.blocking_read(u64::MAX).map_or(0, |bytes| bytes.len() as u64);
+    let moved = output.blocking_splice(&input, u64::MAX).unwrap_or(0);
+    // More than the stream says it takes is a trap.
+    output.write_zeroes(u64::MAX >> 1).map_or(json!(null), |()| json!(read + moved))
 }
 
 fn tell(secret: &str, by: &By) -> Result<String, Failure> {

@@ -34,8 +34,10 @@ enum Act {
     SetAnd { key: String, then: End },
     /// Goes through steps that count themselves, and saves after each.
     Steps { steps: u32, ms: u64 },
-    /// Saves so many bytes.
-    Save { bytes: usize },
+    /// Saves so many bytes, and loads them again; so many times, or once.
+    Save { bytes: usize, times: Option<u32> },
+    /// Reads so many values, of which there are none.
+    Misses { keys: u32 },
     /// Submits so many of itself, each of which does the same, so many generations deep.
     Fan { width: u32, depth: u32 },
     /// Submits tasks; returns their ids, or what is wrong with the first that is refused.
@@ -110,8 +112,18 @@ fn run(task: &Task, act: Act) -> Result<Value, Failure> {
             }
             json!(first)
         }
-        Act::Save { bytes } => {
-            checkpoint::save(&"x".repeat(bytes))?;
+        Act::Save { bytes, times } => {
+            let saved = "x".repeat(bytes);
+            for _ in 0..times.unwrap_or(1) {
+                checkpoint::save(&saved)?;
+                checkpoint::load::<String>()?;
+            }
+            Value::Null
+        }
+        Act::Misses { keys } => {
+            for number in 0..keys {
+                state::get::<Value>(&format!("miss{number}"))?;
+            }
             Value::Null
         }
         Act::Fan { width, depth } => {

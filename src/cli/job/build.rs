@@ -15,8 +15,8 @@ use crate::cli::out;
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// The world that projects are built for.
-const WORLD: &str = "sentinel:job/full-job";
+/// The world that projects are built for, in their `wit` directory.
+const WORLD: &str = "project";
 
 #[derive(Args)]
 pub(crate) struct BuildArgs {
@@ -54,20 +54,32 @@ pub(super) fn run(args: &BuildArgs) -> Result<ExitCode> {
     let size = fs::metadata(&component)?.len();
     out::line(format_args!("{} ({} KiB)", component.display(), size.div_ceil(1024)))?;
     if let Some(plugins) = &args.to {
-        let manifest = component.with_extension("toml");
+        let manifest = manifest(&project, &component);
         // The manifest first: with its component it must be there.
-        for file in [&manifest, &component].into_iter().filter(|file| file.exists()) {
-            let place = put(file, plugins)?;
-            out::line(format_args!("{}", place.display()))?;
+        for (file, extension) in [(&manifest, "toml"), (&component, "wasm")] {
+            if file.exists() {
+                let place = put(file, plugins, &format!("{name}.{extension}"))?;
+                out::line(format_args!("{}", place.display()))?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The manifest of a component: named as it is or, if there is none, as the project.
+fn manifest(project: &Path, component: &Path) -> PathBuf {
+    let own = component.with_extension("toml");
+    if own.exists() {
+        return own;
+    }
+    let name = project.file_name().unwrap_or_default().to_string_lossy();
+    project.join(format!("{name}.toml"))
+}
+
 /// Copies a file into a directory, so that whoever looks sees all of it or none.
-fn put(file: &Path, dir: &Path) -> Result<PathBuf> {
+fn put(file: &Path, dir: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    let place = dir.join(file.file_name().expect("a file has a name"));
+    let place = dir.join(name);
     let mut fresh = tempfile::NamedTempFile::new_in(dir).with_context(|| dir.display().to_string())?;
     let mut source = fs::File::open(file)?;
     std::io::copy(&mut source, &mut fresh)?;
@@ -111,9 +123,9 @@ fn rust(project: &Path, component: &Path) -> Result<()> {
 }
 
 fn js(project: &Path, component: &Path) -> Result<()> {
-    if !project.join("node_modules").exists() {
-        run_in(project, "npm", &["install", "--no-audit", "--no-fund"])?;
-    }
+    install(project, "package.json", "node_modules", || {
+        run_in(project, "npm", &["install", "--no-audit", "--no-fund"])
+    })?;
     let out = component.to_string_lossy();
     let options = [
         "--backend",
@@ -130,22 +142,54 @@ fn js(project: &Path, component: &Path) -> Result<()> {
 }
 
 fn python(project: &Path, component: &Path) -> Result<()> {
-    let tool = project.join(".venv/bin/componentize-py");
-    if !tool.exists() {
+    install(project, "requirements.txt", ".venv", || {
         run_in(project, "python3", &["-m", "venv", ".venv"])?;
-        run_in(project, ".venv/bin/pip", &["install", "--quiet", "-r", "requirements.txt"])?;
-    }
+        let quiet = ["install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
+        run_in(project, ".venv/bin/pip", &quiet)
+    })?;
     let out = component.to_string_lossy();
     let options = ["-d", "wit", "-w", WORLD, "componentize", "job", "-o", &out];
-    run_in(project, &tool.to_string_lossy(), &options)
+    // Without it the tool does not find what else requirements.txt names.
+    let environment = [("VIRTUAL_ENV", project.join(".venv"))];
+    run_with(project, ".venv/bin/componentize-py", &options, environment)
+}
+
+/// Installs what a file of the project names, unless it was done and the file is as it was then.
+fn install(project: &Path, file: &str, dir: &str, tool: impl FnOnce() -> Result<()>) -> Result<()> {
+    let asked = fs::read(project.join(file)).with_context(|| file.to_owned())?;
+    let mark = project.join(dir).join(".installed-by-sentinel");
+    if fs::read(&mark).is_ok_and(|done| done == asked) {
+        return Ok(());
+    }
+    tool()?;
+    fs::write(&mark, asked).with_context(|| mark.display().to_string())
 }
 
 fn run_in(project: &Path, program: &str, args: &[&str]) -> Result<()> {
+    run_with(project, program, args, [])
+}
+
+fn run_with<const N: usize>(
+    project: &Path,
+    program: &str,
+    args: &[&str],
+    environment: [(&str, PathBuf); N],
+) -> Result<()> {
     let line = format!("{program} {}", args.join(" "));
     // A path is the project's own, a name is looked for where all are.
     let found = if program.contains('/') { project.join(program) } else { program.into() };
-    let status = Command::new(found).args(args).current_dir(project).status();
-    let status = status.with_context(|| format!("`{line}` does not start: is {program} installed?"))?;
+    let status = Command::new(found).args(args).current_dir(project).envs(environment).status();
+    let status = status.with_context(|| format!("`{line}` does not start: {}", remedy(program)))?;
     ensure!(status.success(), "`{line}` failed ({status})");
     Ok(())
+}
+
+/// What to do if a program is not there.
+fn remedy(program: &str) -> String {
+    match program {
+        "cargo" => "install Rust, by rustup".into(),
+        "npm" | "npx" => "install Node.js 20 or later, which has npm, and put both on the PATH".into(),
+        "python3" => "install Python 3.10 or later, with venv, and put it on the PATH".into(),
+        _ => format!("is {program} there?"),
+    }
 }

@@ -82,14 +82,21 @@ impl Language {
             Self::Js => vec![
                 plain("package.json", template!("js/package.json.in")),
                 plain("job.js", template!("js/job.js")),
+                plain("sentinel.js", template!("js/sentinel.js")),
                 plain(".gitignore", template!("js/gitignore")),
-                plain("wit/job.wit", WIT),
+                plain("wit/world.wit", template!("js/wit/world.wit")),
+                plain("wit/deps/sentinel-job.wit", WIT),
+                plain("wit/deps/wasi-cli.wit", template!("wit/wasi-cli.wit")),
+                plain("wit/deps/wasi-config.wit", template!("wit/wasi-config.wit")),
+                plain("wit/deps/wasi-io.wit", template!("wit/wasi-io.wit")),
             ],
             Self::Python => vec![
                 plain("requirements.txt", template!("python/requirements.txt")),
                 plain("job.py", template!("python/job.py")),
                 plain(".gitignore", template!("python/gitignore")),
-                plain("wit/job.wit", WIT),
+                plain("wit/world.wit", template!("python/wit/world.wit")),
+                plain("wit/deps/sentinel-job.wit", WIT),
+                plain("wit/deps/wasi-config.wit", template!("wit/wasi-config.wit")),
             ],
         }
     }
@@ -106,7 +113,9 @@ pub(super) fn run(args: &NewArgs) -> Result<ExitCode> {
     let project = make(Path::new("."), &args.name, args.lang)?;
     let (name, project) = (&args.name, project.display());
     out::line(format_args!(
-        "{project} is there. Now:\n\n  sentinel job build {name}\n  sentinel job run {name}/{name}.wasm --payload '{{\"name\": \"Ada\"}}'"
+        "{project} is there. Now:\n\n  sentinel job build {name} --to plugins\n  \
+         sentinel job run {name}/{name}.wasm --payload '{{\"name\": \"Ada\"}}'\n\nand, with `sentinel dev` running in \
+         this directory:\n\n  sentinel submit {name} '{{\"name\": \"Ada\"}}' --wait"
     ))?;
     Ok(ExitCode::SUCCESS)
 }

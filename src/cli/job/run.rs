@@ -2,10 +2,10 @@
 //! make of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write as _},
-    num::NonZeroU32,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -14,20 +14,22 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sentinel_host::engine::{
-    Call, ChildError, Deadlines, Durable, Effects, Engine, EngineConfig, Fault, GuestTask, LookUp, Outcome,
-    Plugin, Report, Versioned, Write,
+use sentinel_host::{
+    engine::{
+        Call, ChildError, Deadlines, Durable, Effects, Fault, GuestTask, LookUp, Outcome, Plugin, Report,
+        Versioned, Write,
+    },
+    guests,
+    worker::{Job, new_child},
 };
-use sentinel_queue::{TaskId, duration};
+use sentinel_queue::{JobName, Namespace, Policy, TaskId, duration};
 use serde_json::{Value, json};
 
+use super::terms::{Admission, REFUSED, TermsArgs};
 use crate::cli::{Output, out};
 
 /// So often a watched file is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// No component could be made a plugin of.
-pub(super) const REFUSED: u8 = 3;
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
@@ -37,10 +39,12 @@ pub(crate) struct RunArgs {
     /// The payload: a JSON object, @FILE, or - for standard input
     #[arg(long, default_value = "{}")]
     payload: String,
-    /// How long the attempt may take
-    #[arg(long, default_value = "30s", value_name = "DURATION")]
-    timeout: String,
-    /// Run it again each time that the file changes
+    /// How long the attempt may take [default: as the manifest says, or 30s]
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
+    #[command(flatten)]
+    terms: TermsArgs,
+    /// Run it again each time that the file, or its manifest, changes
     #[arg(long)]
     watch: bool,
     /// How to show what came of it
@@ -49,30 +53,31 @@ pub(crate) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let timeout = duration::parse(&args.timeout).context("--timeout")?;
+    let timeout = args.timeout.as_deref().map(duration::parse).transpose().context("--timeout")?;
+    let said = Policy { timeout, ..Policy::default() };
     let payload = payload(&args.payload, &job_of(&args.component))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .event_interval(1)
-        .global_queue_interval(1)
-        .enable_all()
-        .build()?;
+    // One thread for the guest, and one for its deadline.
+    let runtime = guests::runtime(NonZeroUsize::MIN.saturating_add(1))?;
     let deadlines = Deadlines::start(runtime.handle());
-    let engine = engine()?;
-    let home = Arc::new(Home::default());
+    let Admission { admitter, submits } = args.terms.admission(&args.component)?;
+    let home = Arc::new(Home { job: job_of(&args.component), submits, kept: Mutex::default() });
     loop {
         let seen = changed_at(&args.component);
-        let code = match engine.admit(&args.component) {
+        let code = match admitter.admit(&args.component) {
             Err(refused) => {
-                eprintln!("refused: {refused}");
+                eprintln!("refused: {}", out::printable(&refused.reason));
                 REFUSED
             }
-            Ok(plugin) => {
-                let mut call = Call::new(&plugin, task(&plugin, payload.clone(), timeout));
+            Ok(Job { plugin, manifest, .. }) => {
+                for withheld in &plugin.grants().withheld {
+                    eprintln!("withheld: {}", out::printable(withheld));
+                }
+                let policy = said.clone().or(&manifest.policy);
+                let mut call = Call::new(&plugin, task(&plugin, payload.clone(), &policy));
                 call.durable = Some(Arc::<Home>::clone(&home));
                 let report = runtime.block_on(runtime.spawn(plugin.run(call, &deadlines)))?;
                 home.commit(&report);
-                show(&report, args.output == Output::Json)?
+                show(&report, &plugin.grants().withheld, args.output == Output::Json)?
             }
         };
         if !args.watch {
@@ -83,7 +88,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
             std::thread::sleep(LOOK);
         }
         // What writes it has written all of it when it lies still.
-        let mut last = None;
+        let mut last = [None; 2];
         while changed_at(&args.component) != last {
             last = changed_at(&args.component);
             std::thread::sleep(LOOK);
@@ -91,22 +96,17 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
 }
 
-/// An engine such as workers have, for one attempt at a time. What it compiles is kept where the
-/// user's caches are.
-pub(super) fn engine() -> Result<Engine> {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    let cache_dir = caches.map(|caches| caches.join("sentinel/compiled"));
-    Ok(Engine::new(EngineConfig { cache_dir, ..EngineConfig::new(NonZeroU32::MIN) })?)
-}
-
 fn job_of(component: &Path) -> String {
     component.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn changed_at(file: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+/// When the component and its manifest were changed, and how large they are.
+fn changed_at(component: &Path) -> [Option<(SystemTime, u64)>; 2] {
+    let changed = |file: &Path| {
+        let metadata = fs::metadata(file).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    [changed(component), changed(&component.with_extension("toml"))]
 }
 
 /// The payload as a task has it, with the job's name.
@@ -130,21 +130,22 @@ fn payload(given: &str, job: &str) -> Result<String> {
     Ok(Value::Object(fields).to_string())
 }
 
-fn task(plugin: &Plugin, payload: String, timeout: Duration) -> GuestTask {
+/// The first attempt at a task that asks for this, as a worker tells it.
+fn task(plugin: &Plugin, payload: String, policy: &Policy) -> GuestTask {
     GuestTask {
         id: TaskId::random().to_string(),
         job: plugin.name().to_string(),
         queue: "default".into(),
         priority: 0,
         attempt: 1,
-        max_attempts: 1,
-        timeout,
+        max_attempts: policy.max_attempts(),
+        timeout: policy.timeout.unwrap_or(plugin.limits().wall),
         payload,
     }
 }
 
 /// Shows a report; answers the exit code.
-fn show(report: &Report, is_json: bool) -> Result<u8> {
+fn show(report: &Report, withheld: &[String], is_json: bool) -> Result<u8> {
     let usage = &report.usage;
     let effects = report.effects.as_deref().cloned().unwrap_or_default();
     let (code, kind, said) = judge(&report.outcome);
@@ -160,6 +161,7 @@ fn show(report: &Report, is_json: bool) -> Result<u8> {
                 "peak_memory_bytes": usage.peak_memory_bytes, "transfer_bytes": usage.transfer_bytes,
             },
             "submits": children,
+            "withheld": withheld,
         });
         match &report.outcome {
             Outcome::Completed(result) => shown["result"] = serde_json::from_str(result)?,
@@ -226,8 +228,13 @@ fn judge(outcome: &Outcome) -> (u8, &'static str, String) {
 }
 
 /// What outlives the attempts of this command, and is gone with it.
-#[derive(Debug, Default)]
-struct Home(Mutex<Kept>);
+#[derive(Debug)]
+struct Home {
+    job: String,
+    /// The jobs that it may submit, besides itself.
+    submits: BTreeSet<JobName>,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -259,7 +266,7 @@ impl Home {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -283,9 +290,8 @@ impl Durable for Home {
 
     fn child<'a>(&'a self, task: &'a str) -> LookUp<'a, Result<String, ChildError>> {
         Box::pin(async move {
-            let bytes = bytes::Bytes::copy_from_slice(task.as_bytes());
-            let task = sentinel_queue::request::new_task(&bytes, &sentinel_queue::Namespace::default());
-            task.map(|task| task.id.to_string()).map_err(|refused| ChildError::Refused(refused.to_string()))
+            let child = new_child(&Namespace::default(), &self.job, &self.submits, task);
+            child.map(|task| task.id.to_string()).map_err(ChildError::Refused)
         })
     }
 }

@@ -10,9 +10,14 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
+/// Whether these are a core module's.
+pub(super) fn is_module(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm\x01\0\0\0")
+}
+
 /// The component that stands for these bytes.
 pub(super) fn component(bytes: &[u8]) -> wasmtime::Result<Cow<'_, [u8]>> {
-    if !bytes.starts_with(b"\0asm\x01\0\0\0") {
+    if !is_module(bytes) {
         return Ok(Cow::Borrowed(bytes));
     }
     let adapted = ComponentEncoder::default()

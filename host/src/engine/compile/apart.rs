@@ -46,7 +46,7 @@ pub(super) struct Order {
 /// What the child writes.
 #[derive(Debug, Serialize, Deserialize)]
 enum Said {
-    /// The machine code comes next.
+    /// The artefact comes next.
     Compiled,
     /// It is no valid component, for this reason.
     Invalid(String),
@@ -72,12 +72,12 @@ pub fn run() -> io::Result<()> {
     let component = read_bytes(&mut from_parent, u32::MAX)?;
     let mut to_parent = io::stdout().lock();
     match compile_here(&component, order.wasm_stack_bytes) {
-        Ok(code) if code.len() as u64 > u64::from(order.bounds.code_bytes) => {
-            write_message(&mut to_parent, &Said::TooMuchCode(code.len() as u64))
+        Ok(artefact) if artefact.len() as u64 > u64::from(order.bounds.code_bytes) => {
+            write_message(&mut to_parent, &Said::TooMuchCode(artefact.len() as u64))
         }
-        Ok(code) => {
+        Ok(artefact) => {
             write_message(&mut to_parent, &Said::Compiled)?;
-            write_bytes(&mut to_parent, &code)
+            write_bytes(&mut to_parent, &artefact)
         }
         Err(error) => write_message(&mut to_parent, &Said::Invalid(format!("{error:#}"))),
     }

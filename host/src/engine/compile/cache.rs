@@ -24,6 +24,9 @@ const KEPT: Duration = Duration::from_hours(30 * 24);
 /// How much is kept in all, in bytes.
 const MAX_BYTES: u64 = 2 << 30;
 
+/// What an artefact is made of. Those of another form are not found.
+const FORM: u8 = 2;
+
 /// How the name of an artefact ends.
 const ARTEFACT: &str = ".cwasm";
 
@@ -77,6 +80,7 @@ impl Cache {
             return Err(CacheRefusal::AmongPlugins(plugins));
         }
         let mut hasher = DefaultHasher::new();
+        FORM.hash(&mut hasher);
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self { dir, compatibility: hasher.finish() })
     }
@@ -156,7 +160,7 @@ mod tests {
     use std::{num::NonZeroU32, os::unix::fs::PermissionsExt};
 
     use super::*;
-    use crate::engine::{EngineConfig, compile::Compiler};
+    use crate::engine::{EngineConfig, compile::Compiler, needs::Needs};
 
     const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -172,7 +176,7 @@ mod tests {
     fn is_cached(compiler: &Compiler) -> bool {
         let digest = Digest::of(EMPTY_COMPONENT);
         match compiler.component("empty", &digest, EMPTY_COMPONENT) {
-            Ok(component) => component.from_cache,
+            Ok(component) => component.code.from_cache,
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -210,7 +214,9 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let compiler = compiler(dir.path(), &[]);
         let Some(cache) = &compiler.cache else { panic!("no cache") };
-        cache.put(&Digest::of(EMPTY_COMPONENT), b"whole, but no machine code");
+        let mut artefact = b"whole, but no machine code".to_vec();
+        Needs::default().append_to(&mut artefact);
+        cache.put(&Digest::of(EMPTY_COMPONENT), &artefact);
         assert!(!is_cached(&compiler));
         Ok(())
     }

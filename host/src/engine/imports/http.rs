@@ -51,6 +51,10 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 /// What the guest may write of a body at once.
 const CHUNK: usize = 64 << 10;
 
+/// What the host keeps of one set of headers: a guest may have as many sets as it may have handles,
+/// and they are not of its memory.
+const FIELDS: usize = 32 << 10;
+
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Where a job's requests may go.
@@ -111,7 +115,9 @@ impl Http {
                 connections: Arc::new(Semaphore::new(CONNECTIONS)),
             }),
         });
-        Self { context: WasiHttpCtx::new(), outgoing: Outgoing { numbered, access } }
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELDS);
+        Self { context, outgoing: Outgoing { numbered, access } }
     }
 
     /// What bodies carried, both ways.

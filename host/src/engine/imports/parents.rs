@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{bindings::sentinel::job::parents, host::Host};
 
+/// About what the store reads to say how a parent ended.
+const BRIEF_BYTES: usize = 512;
+
 /// What is looked up comes when it comes; an attempt that ends earlier drops the look-up.
 pub type LookUp<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -72,12 +75,15 @@ impl Parents for KnownParents {
 impl parents::Host for Host {
     async fn all(&mut self) -> wasmtime::Result<Vec<parents::Parent>> {
         let Some(known) = self.parents.clone() else { return Ok(Vec::new()) };
-        Ok(known.all().await.into_iter().map(Into::into).collect())
+        let all = known.all().await;
+        self.effects.pace.keep(all.len() * BRIEF_BYTES).await;
+        Ok(all.into_iter().map(Into::into).collect())
     }
 
     async fn result_of(&mut self, id: String) -> wasmtime::Result<Option<String>> {
         let Some(known) = self.parents.clone() else { return Ok(None) };
         let result = known.result_of(&id).await;
+        self.effects.pace.keep(result.as_ref().map_or(0, String::len)).await;
         self.count_imported(result.as_ref().map_or(0, String::len));
         Ok(result)
     }

@@ -1,14 +1,15 @@
 //! Which files become plugins, and what the others are told.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use proptest::prelude::*;
 use sentinel_host::engine::{
-    AdmissionError, Allocation, Engine, EngineConfig, Refusal, WASM_STACK_BYTES, config,
+    AdmissionError, Allocation, Call, Engine, EngineConfig, Excess, Needs, Outcome, Part, Parts, Refusal,
+    WASM_STACK_BYTES, config,
 };
 
 use super::{
-    lab::{built, lab, slots},
+    lab::{built, lab, slots, task},
     wat::Job,
 };
 
@@ -96,10 +97,104 @@ fn shared_and_64_bit_memories_are_refused() {
 }
 
 #[test]
-fn a_component_that_needs_more_than_one_instance_gets_is_refused() {
-    let memories = "(memory 1)".repeat(9).leak();
-    let error = refused(&Job { module: memories, ..Job::default() }.bytes());
-    assert!(matches!(error.refusal, Refusal::TooLarge(_)), "{error}");
+fn what_one_instance_needs_is_counted_over_all_that_it_is_made_of() {
+    let component = "
+        (core module $x (memory 2) (table 7 funcref) (table 1 funcref))
+        (core instance (instantiate $x))
+        (core instance (instantiate $x))
+        (component $c (core module $y (memory 3)) (core instance (instantiate $y)))
+        (instance (instantiate $c))
+        (instance (instantiate $c))";
+    let plugin = Job { component, ..Job::default() }.plugin();
+    let expected = Needs {
+        core_instances: 5,
+        memories: 5,
+        memory_bytes: (1 + 2 * 2 + 2 * 3) << 16,
+        tables: 4,
+        table_elements: 16,
+    };
+    assert_eq!(plugin.code().needs, expected);
+    // What an attempt is charged from its beginning on is the same.
+    let report = lab().run(&plugin, Call::new(&plugin, task("{}", Duration::from_secs(10))));
+    assert_eq!(report.usage.peak_memory_bytes, expected.memory_bytes);
+}
+
+#[test]
+fn what_no_job_may_have_is_refused_naming_the_key_to_raise() {
+    let instances = format!("(core module $x) {}", "(core instance (instantiate $x))".repeat(256)).leak();
+    let parts = |module| Job { module, ..Job::default() };
+    for (job, part, needed, allowed, named) in [
+        (
+            Job { component: instances, ..Job::default() },
+            Part::CoreInstances,
+            257,
+            256,
+            "raise `core-instances` in [admission] of sentinel.toml to 257",
+        ),
+        (
+            parts("(memory 1)".repeat(8).leak()),
+            Part::Memories,
+            9,
+            8,
+            "raise `memories` in [admission] of sentinel.toml to 9",
+        ),
+        (
+            parts("(table 1 funcref)".repeat(33).leak()),
+            Part::Tables,
+            33,
+            32,
+            "raise `tables` in [admission] of sentinel.toml to 33",
+        ),
+        (
+            parts("(memory 8192) (memory 8192)"),
+            Part::Memory,
+            (2 * 8192 + 1) << 16,
+            1 << 30,
+            "raise `memory` in [ceilings] of sentinel.toml and in [limits] of its manifest to 1048640KiB",
+        ),
+        (
+            parts("(table 100001 funcref)"),
+            Part::TableElements,
+            100_001,
+            100_000,
+            "raise `tables` in [ceilings] of sentinel.toml and in [limits] of its manifest to 100001",
+        ),
+    ] {
+        let error = refused(&job.bytes());
+        let Refusal::Exceeds(excess) = error.refusal else { panic!("{error}") };
+        assert_eq!(excess, Excess { part, needed, allowed });
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
+
+#[test]
+fn what_the_operator_raises_can_be_had() {
+    let component =
+        format!("(core module $x (table 1 funcref)) {}", "(core instance (instantiate $x))".repeat(299));
+    let job = Job { component: component.leak(), module: "(memory 1)".repeat(8).leak(), ..Job::default() };
+    let parts = Parts { core_instances: 300, memories: 9, tables: 299 };
+    let engine = Engine::new(EngineConfig { parts, ..EngineConfig::new(slots(1)) }).expect("an engine");
+    let plugin = engine.admit_bytes("x".parse().expect("a name"), &job.bytes()).expect("admitted");
+    let report = lab().run(&plugin, Call::new(&plugin, task("{}", Duration::from_secs(10))));
+    assert_eq!(report.outcome, Outcome::Completed("42".into()));
+}
+
+#[test]
+fn what_is_refused_for_what_it_needs_is_not_compiled_again() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let engine = |memories| {
+        let config = EngineConfig {
+            cache_dir: Some(cache.path().join("cache")),
+            parts: Parts { memories, ..Parts::default() },
+            ..EngineConfig::new(slots(1))
+        };
+        Engine::new(config).expect("an engine")
+    };
+    let bytes = Job { module: "(memory 1)", ..Job::default() }.bytes();
+    let admit = |memories| engine(memories).admit_bytes("x".parse().expect("a name"), &bytes);
+    assert!(matches!(admit(1).expect_err("a refusal").refusal, Refusal::Exceeds(_)));
+    assert!(admit(2).expect("admitted").code().from_cache);
+    assert!(matches!(admit(1).expect_err("a refusal").refusal, Refusal::Exceeds(_)), "from the cache, too");
 }
 
 #[test]
@@ -137,15 +232,12 @@ fn a_second_engine_takes_the_code_from_the_cache() {
     let config = EngineConfig { cache_dir: Some(cache.path().join("cache")), ..EngineConfig::new(slots(2)) };
     let admit =
         || Engine::new(config.clone()).expect("an engine").admit(&built("hostile")).expect("admitted");
-    assert!(!admit().from_cache());
+    assert!(!admit().code().from_cache);
     let cached = admit();
-    assert!(cached.from_cache());
-    let call = sentinel_host::engine::Call::new(
-        &cached,
-        super::lab::task(super::lab::act("\"ok\"").payload(), std::time::Duration::from_secs(10)),
-    );
+    assert!(cached.code().from_cache);
+    let call = Call::new(&cached, task(super::lab::act("\"ok\"").payload(), Duration::from_secs(10)));
     let outcome = lab().run(&cached, call).outcome;
-    assert_eq!(outcome, sentinel_host::engine::Outcome::Completed("\"ok\"".into()));
+    assert_eq!(outcome, Outcome::Completed("\"ok\"".into()));
 }
 
 /// What may befall a component on its way.

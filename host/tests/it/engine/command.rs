@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sentinel_host::engine::{Call, Clock, Fault, Outcome, Plugin, Report, Stdout};
+use sentinel_host::engine::{Call, Clock, Fault, Grants, Outcome, Plugin, Report, Stdout};
 
 use super::lab::{assert_fault, built, failure, lab, task};
 
@@ -12,6 +12,7 @@ fn module(body: &str) -> Plugin {
         r#"(module
           (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
           (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
           (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
           (memory (export "memory") 1)
           (data (i32.const 16) "[1, 2]\n")
@@ -45,6 +46,17 @@ fn what_a_command_prints_is_its_result() {
     assert_eq!((report.outcome, report.log.text), (completed("[1, 2]"), String::new()));
     let text = two.with_stdout(Stdout::Text);
     assert_eq!(run(&text, "{}").outcome, completed(r#""[1, 2]\n""#));
+}
+
+#[test]
+fn arguments_come_after_its_name() {
+    let prints = "(drop (call $args (i32.const 64) (i32.const 128)))
+        (call $print (i32.const 1) (i32.load (i32.const 68)) (i32.const 6))
+        (call $print (i32.const 2) (i32.load (i32.const 64)) (i32.const 7))";
+    let args = vec!["\"-\u{e9}c\"".into(), "2".into()];
+    let plugin = module(prints).with_grants(Grants { args, ..Grants::default() });
+    let report = run(&plugin, "{}");
+    assert_eq!((report.outcome, report.log.text), (completed("\"-\u{e9}c\""), "hostile".into()));
 }
 
 #[test]

@@ -2,20 +2,23 @@
 
 use std::{
     env,
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use sentinel_host::engine::{
-    Call, Deadlines, Engine, EngineConfig, Failure, Fault, GuestTask, Interrupt, Limits, Outcome, Plugin,
-    Report,
+use sentinel_host::{
+    engine::{
+        Call, Deadlines, Engine, EngineConfig, Failure, Fault, GuestTask, Interrupt, Limits, Outcome, Plugin,
+        Report,
+    },
+    guests,
 };
 use tokio::runtime::{Builder, Runtime};
 
 /// What a busy test machine may add to a deadline before a test calls it missed.
-pub(crate) const MARGIN: Duration = Duration::from_secs(1);
+pub(crate) const MARGIN: Duration = Duration::from_secs(5);
 
 pub(crate) struct Lab {
     pub(crate) engine: Engine,
@@ -32,13 +35,7 @@ pub(crate) fn lab() -> &'static Lab {
         let engine = Engine::new(EngineConfig::new(slots(100))).expect("an engine");
         let hostile = engine.admit(&built("hostile")).expect("hostile.wasm is admitted");
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let guests = Builder::new_multi_thread()
-            .worker_threads(2)
-            .event_interval(1)
-            .global_queue_interval(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let guests = guests::runtime(NonZeroUsize::MIN.saturating_add(1)).expect("a runtime");
         let deadlines = Deadlines::start(control.handle());
         Lab { engine, hostile, guests, deadlines, _control: control }
     })

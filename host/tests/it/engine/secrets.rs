@@ -13,6 +13,7 @@ fn granted() -> Plugin {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
     lab().hostile.with_grants(Grants {
+        args: vec!["-v".into(), String::new()],
         env: text(&[("REGION", "eu")]),
         config: text(&[("url", "https://example.org"), ("size", "5")]),
         secrets: [("key".to_owned(), Secret::new(VALUE))].into_iter().collect(),
@@ -25,8 +26,11 @@ fn tell(by: &str) -> super::lab::Act {
 }
 
 #[test]
-fn a_guest_sees_the_granted_environment_and_its_name() {
-    assert_eq!(act("\"env\"").returns_with(&granted()), r#"{"args":["hostile"],"env":{"REGION":"eu"}}"#);
+fn a_guest_sees_the_granted_environment_its_name_and_its_arguments() {
+    assert_eq!(
+        act("\"env\"").returns_with(&granted()),
+        r#"{"args":["hostile","-v",""],"env":{"REGION":"eu"}}"#
+    );
 }
 
 #[test]

@@ -71,7 +71,8 @@ fn a_full_pool_is_pressure_and_passes() {
 #[test]
 fn deadlines_hold_and_turns_are_fair_when_every_slot_is_busy() {
     let lab = lab();
-    let wall = Duration::from_millis(500);
+    // Long enough for each to have many turns, also beside other tests.
+    let wall = Duration::from_secs(2);
     let start = |what: &str| {
         let call = act(what).limited(|limits| limits.wall = wall).call();
         lab.guests.spawn(lab.hostile.run(call, &lab.deadlines))

@@ -21,6 +21,10 @@ pub(crate) struct Job {
     pub(crate) module: &'static str,
     /// Instructions of the core function `run`, before it returns.
     pub(crate) body: &'static str,
+    /// Instructions of the core function `realloc`, which is asked for room for the task; else there is.
+    pub(crate) realloc: Option<&'static str>,
+    /// Instructions of the function that is called when the result has been taken, if there is one.
+    pub(crate) post_return: Option<&'static str>,
     /// Instructions of the core function `describe`, before it returns; without, there is none.
     pub(crate) describe: Option<&'static str>,
 }
@@ -58,6 +62,11 @@ impl Job {
             other => (other, "i32"),
         };
         let imported = parameter.replace("$task_", "$task");
+        let realloc = self.realloc.unwrap_or("(i32.const 1024)");
+        let (post, post_return) = self.post_return.map_or_else(Default::default, |body| {
+            let function = format!("(func (export \"post\") (param i32) {body})");
+            (function, "(post-return (core func $i \"post\"))")
+        });
         let (describe, described) = self.describe.map_or_else(Default::default, |body| {
             let function = format!("(func (export \"describe\") (result i32) {body} (i32.const 0))");
             (function, DESCRIBED)
@@ -70,13 +79,15 @@ impl Job {
                 (memory $memory (export "memory") 1)
                 (data (memory $memory) (i32.const 0) "\00\00\00\00\00\00\00\00\20\00\00\00\02\00\00\00")
                 (data (memory $memory) (i32.const 32) "42")
-                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) {realloc})
+                {post}
                 (func (export "run") (param {flat}) (result i32) {body} (i32.const 0))
                 {describe})
               (core instance $i (instantiate $m {with}))
               {TYPES}
               (func $run (param "task" {parameter}) (result (result string (error $failure_)))
-                (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+                (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))
+                  {post_return}))
               (component $named
                 {TYPES}
                 (import "task" (type $task (eq $task_)))
@@ -101,9 +112,13 @@ impl Job {
     }
 
     pub(crate) fn run(&self) -> Report {
+        self.run_for(Duration::from_secs(2))
+    }
+
+    /// Runs it with so much time.
+    pub(crate) fn run_for(&self, time: Duration) -> Report {
         let plugin = self.plugin();
-        let call = sentinel_host::engine::Call::new(&plugin, task("{}", Duration::from_secs(2)));
-        lab().run(&plugin, call)
+        lab().run(&plugin, sentinel_host::engine::Call::new(&plugin, task("{}", time)))
     }
 }
 

@@ -7,7 +7,7 @@ use sentinel_queue::{ErrorKind, Status, Task, TaskId, task::TaskState};
 use serde_json::Value;
 
 use super::rig::{Home, Rig, task};
-use crate::engine::lab::built;
+use crate::engine::{lab::built, wat::Job};
 
 /// The hostile job in another version: the same code, and a section that says which.
 fn version(number: u8) -> Vec<u8> {
@@ -137,6 +137,36 @@ async fn a_bad_file_is_refused_and_what_was_there_before_stays() {
     let id = rig.submit(task(r#"{"job":"hostile","do":"retryable"}"#)).await;
     assert_eq!(rig.ended(id).await.state.status(), Status::Failed);
     assert_eq!(rig.claims(id), 1, "the manifest says so now");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_could_never_begin_is_refused_until_its_manifest_asks_for_enough() {
+    let rig = rig(2).await;
+    // One page is the job's own.
+    for (name, module, key, told, asks) in [
+        ("large", "(memory 3000)", "memory", "192064KiB of memory, and its limit is 128MiB", "\"192064KiB\""),
+        ("long", "(table 30000 funcref)", "tables", "30000 table elements, and its limit is 20000", "30000"),
+    ] {
+        let bytes = Job { module, ..Job::default() }.bytes();
+        put(rig.plugins.path(), &format!("{name}.wasm"), &bytes);
+        let refusal = |said: &Value| said["refused"][0]["reason"].as_str().unwrap_or_default().to_owned();
+        let said = until_said(&rig, |said| refusal(said).contains("begins with")).await;
+        let fix =
+            format!("raise `{key}` in [limits] of its manifest {name}.toml to {}", asks.trim_matches('"'));
+        assert!(refusal(&said).contains(told) && refusal(&said).contains(&fix), "{said}");
+        // The manifest alone changes, there and back.
+        let manifest = rig.plugins.path().join(format!("{name}.toml"));
+        fs::write(&manifest, format!("[limits]\n{key} = {asks}")).unwrap();
+        let said = until_said(&rig, has(name, &bytes)).await;
+        assert_eq!(said["refused"], Value::Array(Vec::new()));
+        assert_eq!(run(&rig, name).await.state.status(), Status::Completed);
+        fs::remove_file(&manifest).unwrap();
+        let said = until_said(&rig, |said| refusal(said).contains("begins with")).await;
+        assert!(refusal(&said).contains("what was admitted before it stays"), "{said}");
+        fs::remove_file(manifest.with_extension("wasm")).unwrap();
+        until_said(&rig, |said| refusal(said).is_empty()).await;
+    }
     rig.stop().await;
 }
 
