@@ -13,9 +13,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cd plugins && CARGO_TARGET_DIR=/build/guests \
     RUSTFLAGS="--remap-path-prefix=/usr/local/cargo=/cargo" \
     cargo build --release --locked --target wasm32-wasip2 \
-        -p example-task -p resize-image -p count-primes \
+        -p example-task -p resize-image -p count-primes -p noop \
     && mkdir -p /out/plugins \
-    && for job in example_task resize_image count_primes; do \
+    && for job in example_task resize_image count_primes noop; do \
         cp "/build/guests/wasm32-wasip2/release/$job.wasm" "/out/plugins/$(echo "$job" | tr _ -).wasm"; \
     done
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
