@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::runtime::Builder;
 
 use self::client::Client;
 pub(crate) use self::out::ReaderGone;
@@ -196,9 +197,9 @@ impl Cli {
     /// Does what was said.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Dev(args) => serve(args, dev::run),
-            Command::Api(args) => serve(args, serve::api),
-            Command::Worker { question: None, server } => serve(server, serve::worker),
+            Command::Dev(args) => serve(args, &mut many_threads(), dev::run),
+            Command::Api(args) => serve(args, &mut many_threads(), serve::api),
+            Command::Worker { question: None, server } => serve(server, &mut one_thread(), serve::worker),
             Command::Worker { question: Some(WorkerQuestion::List(client)), .. } => {
                 worker::list(&client.into())
             }
@@ -244,10 +245,25 @@ impl From<ClientArgs> for Client {
 }
 
 /// Runs a server on the control runtime.
-fn serve<F: Future<Output = Result<()>>>(args: ServerArgs, run: impl Fn(Config) -> F) -> Result<ExitCode> {
+fn serve<F: Future<Output = Result<()>>>(
+    args: ServerArgs,
+    control: &mut Builder,
+    run: impl Fn(Config) -> F,
+) -> Result<ExitCode> {
     let config = args.resolve()?;
     telemetry::start(config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("control").enable_all().build()?;
+    let runtime = control.thread_name("control").enable_all().build()?;
     runtime.block_on(run(config))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// For whoever serves many clients.
+fn many_threads() -> Builder {
+    Builder::new_multi_thread()
+}
+
+/// For a worker, whose guests have threads of their own: all else that it does is one conversation
+/// with the store, which would only be handed from thread to thread.
+fn one_thread() -> Builder {
+    Builder::new_current_thread()
 }
