@@ -53,9 +53,9 @@ pub(super) fn prepare(lab: &Lab) -> Result<()> {
     let code = bytes_in(&compiled)? - before;
     println!(
         "CPython: {} bytes, compiled in {} ms, from the cache in {} ms, {code} bytes of machine code",
-        cold["bytes"],
-        cold["compile_ms"],
-        check()?["compile_ms"],
+        cold["file_bytes"],
+        cold["component"]["compile_ms"],
+        check()?["component"]["compile_ms"],
     );
     Ok(())
 }
