@@ -17,7 +17,7 @@ mod process;
 mod report;
 mod rig;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -57,12 +57,18 @@ pub struct Options {
     pub program: PathBuf,
     /// Where the job `noop` is, and others that are measured.
     pub plugins: Vec<PathBuf>,
+    /// A server that runs already; none: all that is needed is started, and thrown away.
+    pub server: Option<SocketAddr>,
     /// What keeps the queue.
     pub store: Store,
     /// How durable a `redis-server` is.
     pub appendfsync: Appendfsync,
     /// How many attempts a worker makes at once; as it decides itself, if nothing is said.
     pub concurrency: Option<u32>,
+    /// The job whose attempts are measured alone.
+    pub job: String,
+    /// Its payload; without, one of 100 bytes.
+    pub payload: Option<String>,
     /// How often each measure is repeated.
     pub runs: u32,
     /// The measures are this many times smaller than the documented ones.

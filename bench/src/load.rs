@@ -1,8 +1,8 @@
 //! Tasks, as clients submit them, and how they end.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +13,9 @@ use crate::{
     report::{Sample, sample},
     rig::{Redis, RedisUse, Rig},
 };
+
+/// Where all tasks wait.
+const QUEUE: &str = "bench";
 
 /// How many tasks a batch has.
 pub(crate) const BATCH: u64 = 1000;
@@ -31,14 +34,14 @@ pub(crate) fn payload() -> String {
 
 /// The body of a request for one task.
 pub(crate) fn one() -> Bytes {
-    format!(r#"{{"payload":{}}}"#, payload()).into()
+    format!(r#"{{"payload":{},"queue":"{QUEUE}"}}"#, payload()).into()
 }
 
 /// The body of a request for a batch.
 pub(crate) fn batch(tasks: u64) -> Bytes {
-    let one = format!(r#"{{"payload":{}}}"#, payload());
-    let tasks: Vec<_> = (0..tasks).map(|_| one.as_str()).collect();
-    format!(r#"{{"tasks":[{}]}}"#, tasks.join(",")).into()
+    let one = one();
+    let tasks: Vec<_> = (0..tasks).map(|_| &one[..]).collect();
+    [br#"{"tasks":["#, &tasks.join(&b","[..])[..], b"]}"].concat().into()
 }
 
 /// Submits so many tasks in batches.
@@ -117,11 +120,11 @@ async fn why(client: &mut Client) -> Result<String> {
 
 /// Has all workers wait.
 pub(crate) async fn pause(client: &mut Client) -> Result<()> {
-    client.post("/v1/queues/default/pause", Bytes::new()).await.map(drop)
+    client.post(&format!("/v1/queues/{QUEUE}/pause"), Bytes::new()).await.map(drop)
 }
 
 pub(crate) async fn resume(client: &mut Client) -> Result<()> {
-    client.post("/v1/queues/default/resume", Bytes::new()).await.map(drop)
+    client.post(&format!("/v1/queues/{QUEUE}/resume"), Bytes::new()).await.map(drop)
 }
 
 /// What the parts have used when something begins.
@@ -135,13 +138,17 @@ impl Watch {
     pub(crate) fn begin(rig: &Rig<'_>) -> Result<Self> {
         let runners = rig.runners().iter().map(Process::cpu).sum::<Result<Duration>>()?;
         let redis = rig.redis().map(Redis::usage).transpose()?.unwrap_or_default();
-        Ok(Self { redis, runners, server: rig.server().cpu()? })
+        let server = rig.server().map(Process::cpu).transpose()?.unwrap_or_default();
+        Ok(Self { redis, runners, server })
     }
 
     /// What each task has cost since then.
     pub(crate) fn end(self, rig: &Rig<'_>, tasks: u64) -> Result<Vec<Sample>> {
         let now = Self::begin(rig)?;
         let each = |now: Duration, then| now.saturating_sub(then).as_secs_f64() * 1e6 / number(tasks);
+        if rig.server().is_none() {
+            return Ok(Vec::new());
+        }
         if rig.redis().is_none() {
             return Ok(vec![sample("CPU per task", each(now.server, self.server), "µs")]);
         }
@@ -159,4 +166,28 @@ impl Watch {
 #[expect(clippy::cast_precision_loss, reason = "what is counted here is below 2^53")]
 pub(crate) fn number(count: u64) -> f64 {
     count as f64
+}
+
+#[derive(Deserialize)]
+struct Submitted {
+    task_id: String,
+}
+
+/// Submits a task; answers its id.
+pub(crate) async fn submit_one(client: &mut Client) -> Result<String> {
+    let answer = client.post("/submit-task", one()).await?;
+    let Submitted { task_id } = serde_json::from_slice(&answer)?;
+    Ok(task_id)
+}
+
+/// Since 1970.
+pub(crate) fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// When a task's function was entered, since 1970; waits until it has completed.
+pub(crate) async fn entered(client: &mut Client, id: &str) -> Result<Duration> {
+    let task: Value = client.get(&format!("/v1/tasks/{id}?wait=30s")).await?;
+    let entered = task["result"]["entered_us"].as_u64();
+    Ok(Duration::from_micros(entered.with_context(|| format!("it did not complete as `noop` does: {task}"))?))
 }

@@ -10,7 +10,7 @@ mod start;
 mod steady;
 mod submit;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use tokio::runtime::Builder;
 
@@ -32,7 +32,7 @@ pub enum Measure {
     Drain,
     /// No-op tasks that wait are run by two workers
     Drain2,
-    /// Tasks at a steady rate: from the request until the client hears of the end
+    /// Tasks at a steady rate: from when each was to be sent until its function is entered
     Steady,
     /// One task at a time: from the request until the job's function is entered
     Idle,
@@ -47,17 +47,23 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All that the store can be measured by.
-    pub fn all(store: Store) -> Vec<Self> {
-        Self::value_variants().iter().copied().filter(|measure| measure.is_of(store)).collect()
+    /// All that can be measured so.
+    pub fn all(options: &Options) -> Vec<Self> {
+        Self::value_variants().iter().copied().filter(|measure| measure.check(options).is_ok()).collect()
     }
 
-    /// Whether it can be taken of such a store.
-    pub fn is_of(self, store: Store) -> bool {
-        // These start and stop workers of their own, or look into Redis.
-        let redis_only =
-            [Self::Drain2, Self::Backlog, Self::Sleepers, Self::Start, Self::Memory].contains(&self);
-        store == Store::Redis || !redis_only
+    /// Whether it can be measured so.
+    pub fn check(self, options: &Options) -> Result<()> {
+        // The others start and stop workers of their own, or look into Redis.
+        let of_server = [Self::Submit, Self::Batch, Self::Steady, Self::Idle].contains(&self);
+        let of_embedded = of_server || [Self::Attempt, Self::Drain].contains(&self);
+        if options.server.is_some() && !of_server {
+            bail!("{}: it cannot be measured on a server that runs: leave out --server", self.name());
+        }
+        if options.store == Store::Embedded && !of_embedded {
+            bail!("{}: it cannot be measured on an embedded store: leave out --store", self.name());
+        }
+        Ok(())
     }
 
     /// Its name, as it is said on the command line.

@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Rig<'a> {
     options: &'a Options,
     workers: Vec<Process>,
-    server: Process,
+    /// None: it ran already.
+    server: Option<Process>,
     redis: Option<Redis>,
     address: SocketAddr,
     dir: TempDir,
@@ -47,6 +48,11 @@ impl<'a> Rig<'a> {
     /// Starts the store and the API. An embedded store has its worker from the start, others none.
     pub(crate) async fn start(options: &'a Options) -> Result<Self> {
         let dir = tempfile::tempdir()?;
+        if let Some(address) = options.server {
+            let mut rig = Self { options, workers: Vec::new(), server: None, redis: None, address, dir };
+            rig.wait_for_api().await?;
+            return Ok(rig);
+        }
         let plugins = dir.path().join("plugins");
         fs::create_dir(&plugins)?;
         fs::copy(options.plugin("noop")?, plugins.join("noop.wasm"))?;
@@ -62,7 +68,7 @@ impl<'a> Rig<'a> {
             None => command.args(["dev", "--listen", &listen]),
         };
         let server = Process::start("server", &mut command, dir.path())?;
-        let mut rig = Self { options, workers: Vec::new(), server, redis, address, dir };
+        let mut rig = Self { options, workers: Vec::new(), server: Some(server), redis, address, dir };
         rig.wait_for_api().await?;
         Ok(rig)
     }
@@ -75,7 +81,9 @@ impl<'a> Rig<'a> {
             {
                 return Ok(());
             }
-            self.server.check(self.dir.path())?;
+            if let Some(server) = &mut self.server {
+                server.check(self.dir.path())?;
+            }
             if since.elapsed() > PATIENCE {
                 bail!("the API was not ready within {PATIENCE:?}");
             }
@@ -110,6 +118,9 @@ impl<'a> Rig<'a> {
 
     /// Waits until all workers say that they are there.
     pub(crate) async fn wait_for_workers(&mut self) -> Result<()> {
+        if self.server.is_none() {
+            return Ok(());
+        }
         let expected = self.workers.len().max(1);
         let mut client = self.client().await?;
         let since = Instant::now();
@@ -141,12 +152,12 @@ impl<'a> Rig<'a> {
 
     /// The processes that run attempts.
     pub(crate) fn runners(&self) -> &[Process] {
-        if self.redis.is_some() { &self.workers } else { std::slice::from_ref(&self.server) }
+        if self.redis.is_some() { &self.workers } else { self.server.as_slice() }
     }
 
-    /// The process that serves the API.
-    pub(crate) fn server(&self) -> &Process {
-        &self.server
+    /// The process that serves the API, if it is ours.
+    pub(crate) fn server(&self) -> Option<&Process> {
+        self.server.as_ref()
     }
 
     pub(crate) fn redis(&self) -> Option<&Redis> {

@@ -1,8 +1,8 @@
 //! `sentinel bench`: measures this very binary on a store that is thrown away.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use sentinel_bench::{Appendfsync, Figure, Measure, Measured, Options, Report, Store, rounded};
 
@@ -15,12 +15,22 @@ pub(super) struct BenchArgs {
     /// What keeps the queue
     #[arg(long, default_value = "redis")]
     store: Store,
+    /// Measure a server that runs, which must have the job `noop`; its tasks stay there, in the queue
+    /// `bench`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    server: Option<SocketAddr>,
     /// How durable the throw-away `redis-server` is
     #[arg(long, default_value = "none")]
     appendfsync: Appendfsync,
     /// How many attempts a worker makes at once [default: as a worker decides]
     #[arg(long, value_name = "N")]
     concurrency: Option<u32>,
+    /// Whose attempts `attempt` measures
+    #[arg(long, value_name = "NAME", default_value = "noop")]
+    job: String,
+    /// The payload of these: JSON text, or @FILE
+    #[arg(long)]
+    payload: Option<String>,
     /// How often each measure is repeated
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -42,13 +52,16 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
-    let BenchArgs { measures, store, appendfsync, concurrency, runs, shrink, plugins, json } = args;
-    let measures = if measures.is_empty() { Measure::all(store) } else { measures };
-    if let Some(other) = measures.iter().find(|measure| !measure.is_of(store)) {
-        bail!("{}: it cannot be measured on an embedded store: leave out --store embedded", other.name());
-    }
-    let program = std::env::current_exe()?;
-    let options = Options { program, plugins, store, appendfsync, concurrency, runs, shrink };
+    let BenchArgs { server, store, appendfsync, concurrency, job, runs, shrink, plugins, .. } = args;
+    let payload = args.payload.map(|given| match given.strip_prefix('@') {
+        Some(file) => fs::read_to_string(file).with_context(|| file.to_owned()),
+        None => Ok(given),
+    });
+    let (program, payload) = (std::env::current_exe()?, payload.transpose()?);
+    let options =
+        Options { program, plugins, server, store, appendfsync, concurrency, job, payload, runs, shrink };
+    let measures = if args.measures.is_empty() { Measure::all(&options) } else { args.measures };
+    measures.iter().try_for_each(|measure| measure.check(&options))?;
     let mut failed = None;
     let report = sentinel_bench::run(&options, &measures, |measured| {
         failed = failed.take().or(print(measured).err());
@@ -57,7 +70,7 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
         return Err(error);
     }
     print_where(&report)?;
-    if let Some(file) = json {
+    if let Some(file) = args.json {
         let text = serde_json::to_string_pretty(&report)?;
         fs::write(&file, text + "\n").with_context(|| file.display().to_string())?;
     }

@@ -18,9 +18,13 @@ fn main() -> Result<()> {
     let options = Options {
         program: env::current_exe()?.with_file_name("sentinel"),
         plugins: vec![plugins.into()],
+        server: None,
         store: Store::Redis,
         appendfsync: Appendfsync::None,
-        concurrency: None,
+        // As BullMQ is given.
+        concurrency: Some(50),
+        job: "noop".into(),
+        payload: None,
         runs: runs.parse().context("RUNS")?,
         shrink: shrink.parse().context("SHRINK")?,
     };

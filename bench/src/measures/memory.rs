@@ -24,7 +24,7 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Sample>> {
     load::completed(&mut client, tasks + 1).await?;
     let finished = (redis_bytes(&rig)? - empty) / number(tasks);
     let worker = rig.runners()[0].resident_bytes()?;
-    let api = rig.server().resident_bytes()?;
+    let api = rig.server().context("no API")?.resident_bytes()?;
     Ok(vec![
         sample("Redis, a queued task", queued, "bytes"),
         sample("Redis, a completed task", finished, "bytes"),

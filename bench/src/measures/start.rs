@@ -1,11 +1,8 @@
 //! How soon a worker that is started runs its first task, with plugins that it has compiled before.
 
-use std::{
-    fs,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::{
@@ -38,14 +35,10 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Sample>> {
     };
     rig.stop_workers()?;
 
-    client.post("/submit-task", load::one()).await?;
-    let started = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let id = load::submit_one(&mut client).await?;
+    let started = load::wall_clock();
     rig.start_worker(&options.worker_args())?;
-    load::completed(&mut client, 1).await?;
-    let tasks: Value = client.get("/v1/tasks?limit=1").await?;
-    let id = tasks["tasks"][0]["task_id"].as_str().context("no task")?;
-    let result: Value = client.get(&format!("/v1/tasks/{id}/result")).await?;
-    let entered = Duration::from_micros(result["entered_us"].as_u64().context("no `entered_us`")?);
+    let entered = load::entered(&mut client, &id).await?;
     Ok(vec![
         sample("until the first task runs", entered.saturating_sub(started).as_secs_f64() * 1e3, "ms"),
         sample("plugins", f64::from(u32::try_from(jobs)?), ""),

@@ -62,7 +62,7 @@ async fn waiting(options: &Options) -> Result<Rig<'_>> {
     let rig = Rig::start(options).await?;
     let mut client = rig.client().await?;
     load::submit(&rig, BATCH).await?;
-    if rig.redis().is_none() {
+    if rig.redis().is_none() && rig.server().is_some() {
         load::completed(&mut client, BATCH).await?;
         load::pause(&mut client).await?;
     }
