@@ -1,7 +1,8 @@
-//! Builds what is measured, optimised, and measures it; with `--peers`, beside other queues.
+//! Builds what is measured, optimised, and measures it; with `--peers`, beside other queues; with
+//! `--native`, a real job beside the same code without a sandbox.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,7 +15,6 @@ use crate::{
 };
 
 pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
-    let with_peers = options.first() == Some(&"--peers");
     step("set up", || {
         setup::guest_target()?;
         setup::redis_server()
@@ -24,11 +24,17 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
         run(&mut cargo(&["build", "--release", "--locked", "-p", "sentinel", "-p", "sentinel-bench"]))
     })?;
     let plugins = root().join("plugins");
-    if !with_peers {
-        let mut bench = Command::new(optimised("sentinel"));
-        return run(bench.arg("bench").args(options).arg("--plugins").arg(plugins));
+    match options {
+        ["--peers", sizes @ ..] => beside_peers(sizes, &plugins),
+        ["--native"] => beside_native(&plugins),
+        _ => {
+            run(Command::new(optimised("sentinel")).arg("bench").args(options).arg("--plugins").arg(plugins))
+        }
     }
-    let [runs, shrink] = match options[1..] {
+}
+
+fn beside_peers(sizes: &[&str], plugins: &Path) -> Result<()> {
+    let [runs, shrink] = match *sizes {
         [] => ["3", "1"],
         [runs] => [runs, "1"],
         [runs, shrink] => [runs, shrink],
@@ -38,6 +44,28 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
     step("install peers", || install(&dir))?;
     let mut peers = Command::new(optimised("peers"));
     run(peers.arg(dir).arg(plugins).args([runs, shrink]))
+}
+
+/// The job `resize-image`, in its sandbox and without one.
+fn beside_native(plugins: &Path) -> Result<()> {
+    let target = shell::target_dir().join("native");
+    step("build without a sandbox", || {
+        let mut build =
+            cargo(&["build", "--release", "--locked", "-p", "resize-image", "--example", "native"]);
+        // As one would build it: guests are built small.
+        build.current_dir(root().join("plugins")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
+        run(build.env("CARGO_TARGET_DIR", &target))
+    })?;
+    let native = target.join("release/examples/native");
+    let payload = target.join("payload.json");
+    let made = Command::new(&native).arg("payload").stdout(File::create(&payload)?).status()?;
+    anyhow::ensure!(made.success(), "no payload was made: {made}");
+    let ran = Command::new(&native).arg("run").stdin(File::open(&payload)?).output()?;
+    let micros = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
+    println!("resize-image on a megapixel, without a sandbox: {micros} µs");
+    let mut bench = Command::new(optimised("sentinel"));
+    bench.args(["bench", "attempt", "--job", "resize-image", "--payload"]);
+    run(bench.arg(format!("@{}", payload.display())).arg("--plugins").arg(plugins))
 }
 
 fn optimised(name: &str) -> PathBuf {

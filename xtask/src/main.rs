@@ -35,6 +35,8 @@ usage: cargo xtask COMMAND
   bench         measure it, optimised; options: cargo xtask bench --help
   bench --peers [RUNS [SHRINK]]
                 measure it beside BullMQ, apalis-redis and Celery, which are installed for it
+  bench --native
+                measure a real job beside the same code without a sandbox
   plugins       build the bundled jobs into plugins/<name>.wasm
   compose-test  the containers: three workers, one killed, every task completes
 ";

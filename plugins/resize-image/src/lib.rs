@@ -23,7 +23,7 @@ const MAX_SIDE: u32 = 4096;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Input {
+pub(crate) struct Input {
     /// The file in base64.
     image: String,
     width: u32,
@@ -31,7 +31,7 @@ struct Input {
 }
 
 #[derive(Serialize)]
-struct Output {
+pub(crate) struct Output {
     /// The thumbnail's file in base64.
     image: String,
     format: &'static str,
@@ -43,7 +43,7 @@ struct Output {
 
 /// Makes a thumbnail of a PNG or JPEG image.
 #[sentinel_job::job]
-fn run(input: Input) -> Result<Output, Failure> {
+pub(crate) fn run(input: Input) -> Result<Output, Failure> {
     let height = input.height.unwrap_or(MAX_SIDE);
     for side in [input.width, height] {
         if !(1..=MAX_SIDE).contains(&side) {

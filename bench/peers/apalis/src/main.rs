@@ -15,6 +15,9 @@ use tokio::sync::Notify;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
+/// How often the store is looked at.
+const POLL: Duration = Duration::from_millis(5);
+
 /// How many tasks are fetched at once.
 const BATCH: usize = 100;
 
@@ -51,10 +54,10 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
-/// With its locks on and its results kept, as Sentinel has them; its events are off.
+/// With its locks on and its results kept, as Sentinel has them, and its events, by which idle workers wake.
 async fn storage(url: &str) -> Result<RedisStorage<Noop>, Failure> {
     let connection = apalis_redis::connect(url).await?;
-    let config = Config { emit_events: false, ..Config::default().queue("bench").batch_size(BATCH) };
+    let config = Config::default().queue("bench").batch_size(BATCH);
     Ok(RedisStorage::new(connection).with_config(config))
 }
 
@@ -83,13 +86,16 @@ async fn enqueue(url: &str, tasks: usize, batch: usize) -> Result<(), Failure> {
 async fn work(url: &str, tasks: usize, concurrency: usize) -> Result<(), Failure> {
     let shared = Shared { tasks, seen: Arc::default(), all: Arc::default() };
     let worker = WorkerBuilder::new("bench")
-        .backend(storage(url).await?)
+        // Else it looks only as often as it says that it is alive.
+        .backend(storage(url).await?.poll_with_interval(POLL))
         .data(shared.clone())
         .concurrency(concurrency)
         .build(run);
     println!("{}", json!({ "ready": true }));
-    tokio::spawn(worker.run());
-    shared.all.notified().await;
+    tokio::select! {
+        ended = worker.run() => return Err(format!("the worker ended: {ended:?}").into()),
+        () = shared.all.notified() => {}
+    }
     let seen = shared.seen.lock().map_err(|_| "the job panicked")?;
     let seconds = seen.first.map_or(0.0, |first| first.elapsed().as_secs_f64());
     let waits = &seen.waits[seen.waits.len().saturating_sub(1000)..];
