@@ -153,12 +153,16 @@ impl Watch {
             return Ok(vec![sample("CPU per task", each(now.server, self.server), "µs")]);
         }
         let commands = number(now.redis.commands - self.redis.commands) / number(tasks);
-        Ok(vec![
-            sample("worker CPU per task", each(now.runners, self.runners), "µs"),
+        let mut samples = Vec::new();
+        if !rig.runners().is_empty() {
+            samples.push(sample("worker CPU per task", each(now.runners, self.runners), "µs"));
+        }
+        samples.extend([
             sample("API CPU per task", each(now.server, self.server), "µs"),
             sample("Redis CPU per task", each(now.redis.cpu, self.redis.cpu), "µs"),
             sample("Redis commands per task", commands, ""),
-        ])
+        ]);
+        Ok(samples)
     }
 }
 
