@@ -37,13 +37,6 @@ const PRESSURE: Duration = Duration::from_secs(1);
 /// How much a call may carry, besides its last settlement.
 const CALL_BYTES: usize = 4 * 1024 * 1024;
 
-/// A call that carries one settlement costs the store nearly as much as one that carries many. While
-/// attempts end at least this often, the next call waits for more of them.
-const COMPANY: Duration = Duration::from_micros(100);
-
-/// But no longer than this.
-const PATIENCE: Duration = Duration::from_millis(1);
-
 /// An attempt that ended.
 pub(super) struct Ended {
     pub(super) id: TaskId,
@@ -63,9 +56,6 @@ pub(super) struct Turns {
     releases: Vec<(TaskId, Token)>,
     /// The call that nobody has answered yet, with the slots for what it may bring.
     unanswered: Option<(Turn, Vec<OwnedSemaphorePermit>)>,
-    /// How long it takes from one end to the next, on average.
-    gap: Duration,
-    last_end: Instant,
     number: u64,
     /// There may be something to claim.
     hungry: bool,
@@ -88,8 +78,6 @@ impl Turns {
             settlements: VecDeque::new(),
             releases: Vec::new(),
             unanswered: None,
-            gap: POLL,
-            last_end: Instant::now(),
             number: 0,
             hungry: true,
             draining: false,
@@ -116,7 +104,6 @@ impl Turns {
             }
             self.give_back().await;
             if self.unanswered.is_some() || !self.settlements.is_empty() || self.may_claim() {
-                self.wait_for_company().await;
                 self.turn().await;
                 continue;
             }
@@ -183,32 +170,11 @@ impl Turns {
     }
 
     fn note(&mut self, ended: Ended) {
-        let now = Instant::now();
-        // The newest counts an eighth.
-        self.gap = (self.gap * 7 + now.duration_since(self.last_end).min(POLL)) / 8;
-        self.last_end = now;
         self.pressed_until = ended.pressure.then(|| Instant::now() + PRESSURE);
         match ended.done {
             Done::Settle(settlement) => self.settlements.push_back(*settlement),
             Done::Release => self.releases.push((ended.id, ended.token)),
             Done::Forget => self.shared.leases.remove(ended.id, &ended.token),
-        }
-    }
-
-    /// Waits until half of what ran has ended, if that is soon.
-    async fn wait_for_company(&mut self) {
-        let since = Instant::now();
-        while self.unanswered.is_none() && self.gap <= COMPANY {
-            let ended = self.settlements.len();
-            let running = self.shared.leases.count().saturating_sub(ended + self.releases.len());
-            let left = PATIENCE.saturating_sub(since.elapsed());
-            if ended == 0 || running <= ended || left.is_zero() {
-                return;
-            }
-            match tokio::time::timeout(left, self.ended.recv()).await {
-                Ok(Some(ended)) => self.note(ended),
-                _ => return,
-            }
         }
     }
 
