@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::shell::{self, root, step};
 
@@ -98,11 +99,12 @@ impl Stack {
         let since = Instant::now();
         let mut run_again = 0;
         for id in ids {
-            let task = self.sentinel(&["task", "get", "--wait", "--output", "json", id])?;
-            if !task.contains(r#""status":"COMPLETED""#) {
-                bail!("a task did not complete: {task}");
+            let shown = self.sentinel(&["task", "get", "--wait", "--output", "json", id])?;
+            let task: Value = serde_json::from_str(&shown)?;
+            if task["status"] != "COMPLETED" {
+                bail!("a task did not complete: {shown}");
             }
-            run_again += usize::from(!task.contains(r#""attempt":1,"#));
+            run_again += usize::from(task["attempt"].as_u64() > Some(1));
             if since.elapsed() > ALL_DONE {
                 bail!("not all tasks were done within {ALL_DONE:?}");
             }
