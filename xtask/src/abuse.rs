@@ -14,10 +14,7 @@ pub(crate) fn run_for(options: &[&str]) -> Result<()> {
         [seconds] if seconds.parse::<u32>().is_ok() => seconds,
         _ => bail!("usage: cargo xtask abuse [SECONDS]"),
     };
-    step("set up", || {
-        setup::guest_target()?;
-        setup::redis_server()
-    })?;
+    step("set up", setup::servers_and_guests)?;
     step("build", || {
         guests::build()?;
         run(&mut cargo(&["build", "--locked", "--workspace", "--tests"]))

@@ -15,10 +15,7 @@ use crate::{
 };
 
 pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
-    step("set up", || {
-        setup::guest_target()?;
-        setup::redis_server()
-    })?;
+    step("set up", setup::servers_and_guests)?;
     step("build", || {
         guests::build()?;
         run(&mut cargo(&["build", "--release", "--locked", "-p", "sentinel", "-p", "sentinel-bench"]))

@@ -11,10 +11,7 @@ use crate::{
 
 /// Sets up, builds, runs.
 pub(crate) fn run(options: &[&str]) -> Result<()> {
-    step("set up", || {
-        setup::guest_target()?;
-        setup::redis_server()
-    })?;
+    step("set up", setup::servers_and_guests)?;
     step("build", || {
         guests::build()?;
         shell::run(&mut cargo(&["build", "--locked", "--workspace"]))

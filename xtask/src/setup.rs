@@ -8,6 +8,12 @@ use crate::shell::{installed, root, run};
 
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
+/// All that is needed to build guests and to run servers.
+pub(crate) fn servers_and_guests() -> Result<()> {
+    guest_target()?;
+    redis_server()
+}
+
 /// The target that guests are built for.
 pub(crate) fn guest_target() -> Result<()> {
     // Asked in the repository, so that the pinned toolchain answers.

@@ -11,10 +11,7 @@ use crate::{
 
 /// Formats, lints, builds and tests everything.
 pub(crate) fn run_gate() -> Result<()> {
-    step("set up", || {
-        setup::guest_target()?;
-        setup::redis_server()
-    })?;
+    step("set up", setup::servers_and_guests)?;
     step("format", || {
         run(&mut cargo(&["fmt", "--all", "--check"]))?;
         run(&mut in_plugins(&["fmt", "--all", "--check"]))
