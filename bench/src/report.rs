@@ -1,6 +1,6 @@
 //! What was measured, for people and for machines.
 
-use std::fs;
+use std::{fs, net::SocketAddr};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -38,7 +38,9 @@ pub struct Machine {
 pub struct Settings {
     /// The version that was measured.
     pub version: &'static str,
-    /// What kept the queue.
+    /// The server that was measured, if it ran already.
+    pub server: Option<SocketAddr>,
+    /// Otherwise: what kept the queue.
     pub store: Store,
     /// How durable Redis was.
     pub appendfsync: Appendfsync,
@@ -90,8 +92,9 @@ pub(crate) fn sample(name: &'static str, value: f64, unit: &'static str) -> Samp
 impl Report {
     /// With nothing measured yet.
     pub fn new(options: &Options) -> Result<Self> {
-        let Options { store, appendfsync, runs, shrink, .. } = *options;
-        let settings = Settings { version: env!("CARGO_PKG_VERSION"), store, appendfsync, runs, shrink };
+        let Options { server, store, appendfsync, runs, shrink, .. } = *options;
+        let settings =
+            Settings { version: env!("CARGO_PKG_VERSION"), server, store, appendfsync, runs, shrink };
         Ok(Self { machine: Machine::here()?, settings, measures: Vec::new() })
     }
 }

@@ -96,9 +96,12 @@ fn print_where(report: &Report) -> Result<()> {
         machine.kernel,
         machine.load
     ))?;
-    let store = match settings.store {
-        Store::Redis => format!("redis-server, appendfsync {:?}", settings.appendfsync).to_lowercase(),
-        Store::Embedded => "embedded store".into(),
+    let store = match (settings.server, settings.store) {
+        (Some(server), _) => format!("against {server}"),
+        (None, Store::Redis) => {
+            format!("redis-server, appendfsync {:?}", settings.appendfsync).to_lowercase()
+        }
+        (None, Store::Embedded) => "embedded store".into(),
     };
     out::line(format_args!(
         "sentinel {}, {store}; the medians of {} runs, and their ranges",
