@@ -12,6 +12,7 @@
 mod http;
 mod load;
 mod measures;
+pub mod parts;
 pub mod peers;
 mod process;
 mod report;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use sentinel_queue::{Payload, task::Spec};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -30,6 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn payload() -> String {
     let empty = r#"{"job":"noop","data":""}"#.len();
     format!(r#"{{"job":"noop","data":"{}"}}"#, "x".repeat(100 - empty))
+}
+
+/// A no-op task, as the queue takes it.
+pub(crate) fn spec() -> Result<Spec> {
+    let (payload, job) = Payload::parse(payload().into())?;
+    Ok(Spec { queue: QUEUE.parse()?, ..Spec::new(job, payload) })
 }
 
 /// The body of a request for one task.

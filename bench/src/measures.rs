@@ -3,6 +3,7 @@
 mod attempt;
 mod backlog;
 mod drain;
+mod enqueue;
 mod idle;
 mod memory;
 mod sleepers;
@@ -28,6 +29,8 @@ pub enum Measure {
     Submit,
     /// Submits over HTTP in batches of 1,000, 4 connections
     Batch,
+    /// Submits by a program that holds the queue itself, without HTTP: 50 at once, and batches of 1,000
+    Enqueue,
     /// No-op tasks that wait are run by one worker
     Drain,
     /// No-op tasks that wait are run by two workers
@@ -72,6 +75,7 @@ impl Measure {
             Self::Attempt => "attempt",
             Self::Submit => "submit",
             Self::Batch => "batch",
+            Self::Enqueue => "enqueue",
             Self::Drain => "drain",
             Self::Drain2 => "drain2",
             Self::Steady => "steady",
@@ -104,6 +108,7 @@ impl Measure {
                 Self::Attempt => unreachable!("it has no processes"),
                 Self::Submit => submit::single(options).await,
                 Self::Batch => submit::batches(options).await,
+                Self::Enqueue => enqueue::run(options).await,
                 Self::Drain => drain::run(options, 1).await,
                 Self::Drain2 => drain::run(options, 2).await,
                 Self::Steady => steady::run(options).await,

@@ -1,5 +1,6 @@
 //! Builds what is measured, optimised, and measures it; with `--peers`, beside other queues; with
-//! `--native`, a real job beside the same code without a sandbox.
+//! `--native`, a real job beside the same code without a sandbox; with `--parts`, its parts alone; with
+//! `--instructions`, how many instructions these take.
 
 use std::{
     fs::{self, File},
@@ -24,6 +25,10 @@ pub(crate) fn run_bench(options: &[&str]) -> Result<()> {
     match options {
         ["--peers", sizes @ ..] => beside_peers(sizes, &plugins),
         ["--native"] => beside_native(&plugins),
+        ["--parts"] => {
+            run(cargo(&["bench", "--locked", "-p", "sentinel-bench", "--bench", "parts"]).env("NOOP", noop(&plugins)))
+        }
+        ["--instructions"] => count_instructions(&noop(&plugins)),
         _ => {
             run(Command::new(optimised("sentinel")).arg("bench").args(options).arg("--plugins").arg(plugins))
         }
@@ -41,6 +46,36 @@ fn beside_peers(sizes: &[&str], plugins: &Path) -> Result<()> {
     step("install peers", || install(&dir))?;
     let mut peers = Command::new(optimised("peers"));
     run(peers.arg(dir).arg(plugins).args([runs, shrink]))
+}
+
+fn noop(plugins: &Path) -> PathBuf {
+    plugins.join("noop.wasm")
+}
+
+/// What each part takes once: the difference between two numbers of times, so that what it takes to
+/// begin and to end does not count.
+fn count_instructions(noop: &Path) -> Result<()> {
+    if !installed("valgrind") {
+        bail!("instructions are counted by `valgrind`: install it");
+    }
+    const FEW: u64 = 100;
+    const MANY: u64 = 1100;
+    for part in ["attempt", "request", "submit", "round"] {
+        let [few, many] = [FEW, MANY].map(|times| instructions(part, times, noop));
+        println!("{part:12} {:>12} instructions", (many? - few?) / (MANY - FEW));
+    }
+    Ok(())
+}
+
+/// As callgrind counts them, of all threads.
+fn instructions(part: &str, times: u64, noop: &Path) -> Result<u64> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(optimised("instructions"));
+    let ran = valgrind.args([part, &times.to_string()]).arg(noop).output()?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    anyhow::ensure!(ran.status.success(), "{part} did not run under valgrind: {said}");
+    let counted = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    counted.with_context(|| format!("valgrind did not say how many instructions: {said}"))
 }
 
 /// The job `resize-image`, in its sandbox and without one.

@@ -75,9 +75,9 @@ local function describe(ids, defaults, tasks)
 end
 
 local function prolong(ids)
-  local leases = {}
+  local leases, ends = {}, digits(now + lease)
   for _, id in ipairs(ids) do
-    leases[#leases + 1] = digits(now + lease)
+    leases[#leases + 1] = ends
     leases[#leases + 1] = id
   end
   redis.call('ZADD', P .. 'l', unpack(leases))
@@ -152,8 +152,9 @@ local function conclude(task, ns, action, kind, tail)
     ends[set] = {}
     order[#order + 1] = set
   end
-  table.insert(ends[set], digits(end_place()))
-  table.insert(ends[set], task.id)
+  local those = ends[set]
+  those[#those + 1] = digits(end_place())
+  those[#those + 1] = task.id
   ended[#ended + 1] = task.id
 end
 
@@ -305,22 +306,25 @@ end
 local bytes, aside = 0, 0
 local function claim_from(name, limit)
   local settings = settings_of(name)
+  local ready = P .. 'r:' .. name
   local room = room_in(name, limit)
   local before = #claimed
   local popped = 1
   while popped > 0 and room > 0 and bytes < ENOUGH and aside < ASIDE do
-    local members = redis.call('ZPOPMIN', P .. 'r:' .. name, math.min(POP, room))
-    popped = #members / 2
+    local members = redis.call('ZRANGE', ready, 0, math.min(POP, room) - 1)
+    popped = #members
     local ids = {}
-    for i = 1, #members, 2 do
-      local member = members[i]
+    for _, member in ipairs(members) do
       local id = id_of(member)
       local def = #member > 47 and definition(id)
-      if not def or enter_key(id, member, members[i + 1], name, def.key) then
+      if not def or enter_key(id, member, redis.call('ZSCORE', ready, member), name, def.key) then
         ids[#ids + 1] = id
       else
         aside = aside + 1
       end
+    end
+    if popped > 0 then
+      redis.call('ZREMRANGEBYRANK', ready, 0, popped - 1)
     end
     if #ids > 0 then
       local size, whole = describe(ids, settings.defaults, tasks)
@@ -360,10 +364,10 @@ for round = all_shares > 0 and 1 or 2, 2 do
 end
 if #claimed > 0 then
   prolong(claimed)
-  local runs = {}
+  local runs, run = {}, token .. ' ' .. now_digits
   for _, id in ipairs(claimed) do
     runs[#runs + 1] = id
-    runs[#runs + 1] = token .. ' ' .. digits(now)
+    runs[#runs + 1] = run
   end
   redis.call('HSET', P .. 'run', unpack(runs))
 end

@@ -44,7 +44,7 @@ local function settings_of(name)
 end
 
 local function score(priority, weight, base)
-  return string.format('%.17g', -priority * weight + base)
+  return digits(-priority * weight + base)
 end
 
 -- Wakes one idle worker of a queue.

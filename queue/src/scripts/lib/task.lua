@@ -74,7 +74,7 @@ end
 
 -- A finished task's record (`x:`): how, when and by which call it ended.
 local function finished(token, status, kind, attempt, started, tail)
-  return VERSION .. pack({ token, status, kind, digits(attempt), started, digits(now) }) .. tail
+  return VERSION .. pack({ token, status, kind, digits(attempt), started, now_digits }) .. tail
 end
 
 -- A claim as `run` holds it: its token and when it was made.

@@ -51,7 +51,19 @@ const READING: &[&str] = &[
 ];
 
 const WRITING: &[&str] = &[
-    "DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCRBY", "MSET", "PUBLISH", "SET", "ZADD", "ZPOPMIN", "ZREM",
+    "DEL",
+    "HDEL",
+    "HINCRBY",
+    "HSET",
+    "HSETNX",
+    "INCRBY",
+    "MSET",
+    "PUBLISH",
+    "SET",
+    "ZADD",
+    "ZPOPMIN",
+    "ZREM",
+    "ZREMRANGEBYRANK",
 ];
 
 /// Runs a command that reads; refuses every other. `command` is in capitals.
@@ -166,6 +178,13 @@ pub(super) fn write(keyspace: &mut Keyspace<Writable<'_>>, command: &str, args: 
             let count =
                 count.ok_or_else(|| Trouble::refused("ERR value is out of range, must be positive"))?;
             with_scores(keyspace.pop_members(key, count)?)
+        }
+        ("ZREMRANGEBYRANK", [key, first, last]) => {
+            let last = number::integer(last).and_then(|last| usize::try_from(last).ok());
+            match (number::integer(first), last) {
+                (Some(0), Some(last)) => int(keyspace.pop_members(key, last + 1)?.len() as u64),
+                _ => return Err(Trouble::refused("ERR the embedded store removes from the first on, by rank")),
+            }
         }
         ("PUBLISH", [channel, message]) => {
             keyspace.say(channel, message);
