@@ -72,9 +72,7 @@ mod calls {
     use super::{Bencher, Calls, ItemsCount, TASKS};
 
     pub(super) fn submit(bencher: Bencher, calls: &Calls, tasks: usize) {
-        bencher
-            .counter(ItemsCount::new(tasks))
-            .bench_local(|| calls.submit(tasks).expect("a submit"));
+        bencher.counter(ItemsCount::new(tasks)).bench_local(|| calls.submit(tasks).expect("a submit"));
     }
 
     /// Settles [`TASKS`] and claims as many.

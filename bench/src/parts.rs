@@ -1,9 +1,9 @@
 //! Parts of Sentinel, each alone in this process: what `benches/parts.rs` times, and what
 //! `instructions` counts.
 
-use std::{path::Path, sync::Arc, num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Result, ensure, bail};
+use anyhow::{Result, bail, ensure};
 use axum::{
     Router,
     body::Body,

@@ -23,6 +23,8 @@ use crate::{
 /// What is compared, by the names of the figures.
 const SUBMIT: &str = "submit one by one";
 const BATCH: &str = "submit in batches";
+/// Which Sentinel has besides.
+const HTTP: [&str; 2] = ["submit one by one, HTTP", "submit in batches, HTTP"];
 const DRAIN: &str = "run, one worker";
 const IDLE: [&str; 2] = ["idle latency p50", "idle latency p99"];
 const BYTES: &str = "Redis, a queued task";
@@ -178,9 +180,11 @@ impl Drop for Answers {
 
 /// Sentinel's figures under the names by which peers are compared with it.
 pub fn sentinel(options: &Options) -> Result<Measured> {
-    let wanted: [(Measure, &'static str, &'static str); 8] = [
-        (Measure::Submit, "submitted", SUBMIT),
-        (Measure::Batch, "submitted", BATCH),
+    let wanted: [(Measure, &'static str, &'static str); 10] = [
+        (Measure::Enqueue, "one by one", SUBMIT),
+        (Measure::Enqueue, "in batches", BATCH),
+        (Measure::Submit, "submitted", HTTP[0]),
+        (Measure::Batch, "submitted", HTTP[1]),
         (Measure::Drain, "run", DRAIN),
         (Measure::Idle, "p50", IDLE[0]),
         (Measure::Idle, "p99", IDLE[1]),

@@ -26,8 +26,8 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Sample>> {
     let redis = rig.redis().context("an embedded store has no other programs")?;
     let queue = Queue::new(Arc::new(Redis::new(redis.url())?));
     let singles = rate(&queue, options.many(SINGLES / LANES), LANES, 1).await?;
-    let batches = options.many(BATCHED / BATCH / BATCH_LANES);
-    let batched = rate(&queue, batches, BATCH_LANES, BATCH).await?;
+    let times = options.many(BATCHED / BATCH / BATCH_LANES);
+    let batched = rate(&queue, times, BATCH_LANES, BATCH).await?;
     Ok(vec![sample("one by one", singles, "/s"), sample("in batches", batched, "/s")])
 }
 

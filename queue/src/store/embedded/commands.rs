@@ -183,7 +183,11 @@ pub(super) fn write(keyspace: &mut Keyspace<Writable<'_>>, command: &str, args: 
             let last = number::integer(last).and_then(|last| usize::try_from(last).ok());
             match (number::integer(first), last) {
                 (Some(0), Some(last)) => int(keyspace.pop_members(key, last + 1)?.len() as u64),
-                _ => return Err(Trouble::refused("ERR the embedded store removes from the first on, by rank")),
+                _ => {
+                    return Err(Trouble::refused(
+                        "ERR the embedded store removes from the first on, by rank",
+                    ));
+                }
             }
         }
         ("PUBLISH", [channel, message]) => {

@@ -103,6 +103,10 @@ fn an_error_names_the_script_and_the_command() {
         ("return redis.call('KEYS', '*')", "test: ERR the embedded store has no command KEYS"),
         ("return redis.call('SCAN', 0)", "test: ERR the embedded store has no command SCAN"),
         ("return redis.call('ZCOUNT', 'z', 1, 2)", "test: ERR the embedded store has no command ZCOUNT"),
+        (
+            "return redis.call('ZREMRANGEBYRANK', 'z', 1, 2)",
+            "test: ERR the embedded store removes from the first on, by rank",
+        ),
         ("return redis.call('ZRANK', 'z', 'a')", "test: ERR the embedded store has no command ZRANK"),
         ("\nreturn nowhere", "test:2: script attempted to access nonexistent global variable 'nowhere'"),
         ("somewhere = 1", "write the global variable 'somewhere'"),
@@ -142,6 +146,15 @@ fn a_reading_script_cannot_write() {
     assert_eq!(refused, "! ERR Write commands are not allowed from read-only scripts: SET");
     let refused = shown(&eval_reading(&database, "return redis.call('PUBLISH', 'a', 2)"));
     assert_eq!(refused, "! ERR Write commands are not allowed from read-only scripts: PUBLISH");
+}
+
+#[test]
+fn members_are_removed_by_rank_from_the_first_on() {
+    let source = "local c = redis.call
+        c('ZADD', 'z', 2, 'b', 1, 'c', 3, 'a')
+        local removed = c('ZREMRANGEBYRANK', 'z', 0, 1)
+        return { removed, c('ZRANGE', 'z', 0, 9), c('ZREMRANGEBYRANK', 'z', 0, 9), c('EXISTS', 'z') }";
+    assert_eq!(shown(&eval(&memory(), source)), "[2 ['a'] 1 0]");
 }
 
 #[test]
