@@ -154,7 +154,7 @@ fn members_are_removed_by_rank_from_the_first_on() {
         c('ZADD', 'z', 2, 'b', 1, 'c', 3, 'a')
         local removed = c('ZREMRANGEBYRANK', 'z', 0, 1)
         return { removed, c('ZRANGE', 'z', 0, 9), c('ZREMRANGEBYRANK', 'z', 0, 9), c('EXISTS', 'z') }";
-    assert_eq!(shown(&eval(&memory(), source)), "[2 ['a'] 1 0]");
+    assert_eq!(shown(&eval(&memory(), source)), "[2, ['a'], 1, 0]");
 }
 
 #[test]
