@@ -15,11 +15,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// A worker's tasks begin and end on different threads, which the system's allocator makes wait for
-/// each other.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(code) => code,
