@@ -160,3 +160,23 @@ impl Requests {
 fn runtime() -> Result<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_settle_what_they_claimed_and_claim_what_was_submitted() {
+        let mut calls = Calls::embedded().unwrap();
+        assert_eq!(calls.turn().unwrap(), 0);
+        calls.round().unwrap();
+        calls.submit(1).unwrap();
+        assert_eq!(calls.turn().unwrap(), 1);
+        assert_eq!(calls.turn().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_request_submits_a_task() {
+        Requests::new().unwrap().submit().unwrap();
+    }
+}

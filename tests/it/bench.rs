@@ -43,14 +43,17 @@ fn assert_seen(figures: &[(String, String, f64)], wanted: &[(&str, &str)]) {
 
 #[test]
 fn everything_is_measured_on_redis() {
-    let seen =
-        figures(&["attempt", "submit", "batch", "drain", "drain2", "steady", "idle", "start", "memory"]);
+    let seen = figures(&[
+        "attempt", "submit", "batch", "enqueue", "drain", "drain2", "steady", "idle", "start", "memory",
+    ]);
     assert_seen(
         &seen,
         &[
             ("attempt", "p50"),
             ("submit", "submitted"),
             ("batch", "Redis CPU per task"),
+            ("enqueue", "one by one"),
+            ("enqueue", "in batches"),
             ("drain", "run"),
             ("drain", "Redis commands per task"),
             ("drain2", "run"),
