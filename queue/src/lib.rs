@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod duration;
 pub mod effects;
+pub mod keys;
 pub mod lease;
 pub mod list;
 pub mod names;
