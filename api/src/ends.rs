@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::sse::Event;
 use sentinel_queue::{
-    Namespace, Queue,
+    JobName, Namespace, Queue, QueueName, Spec,
     list::{Ending, EndingCursor},
     store::StoreError,
 };
@@ -37,20 +37,28 @@ pub(crate) struct Ends {
 /// One task's end, as it is told.
 pub(crate) struct End {
     pub(crate) cursor: EndingCursor,
+    pub(crate) job: JobName,
+    pub(crate) queue: QueueName,
     pub(crate) event: Event,
 }
 
 impl From<Ending> for End {
     fn from(Ending { cursor, task }: Ending) -> Self {
         let status = task.state.status().as_str();
+        let Spec { job, queue, .. } = task.definition.spec.clone();
         let event = event(status, &TaskBrief::from(task)).id(cursor.to_string());
-        Self { cursor, event }
+        Self { cursor, job, queue, event }
     }
 }
 
 impl Ends {
     pub(crate) fn new(queue: Queue, namespace: Namespace) -> Self {
         Self { queue, namespace, said: broadcast::Sender::new(BEHIND), is_read: Arc::default() }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn are_heard(&self) -> bool {
+        self.said.receiver_count() > 0
     }
 
     /// Listens: to everything that a read from now on may not find.

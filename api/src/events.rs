@@ -27,7 +27,8 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use crate::{
     App,
-    ends::End,
+    auth::Caller,
+    ends::{End, Ends},
     problem::{Code, Problem},
     segment::Segment,
     server::{Closing, closes},
@@ -51,12 +52,11 @@ const REGISTER: Duration = Duration::from_secs(120);
     params(("id" = String, Path, description = "The task's UUID.")),
     responses(
         (status = 200, description = "Server-sent events named `task`, each with the task as data, without payload, result and history; the last, named `end`, has the whole task. A client that connects again gets the present state first.", content_type = "text/event-stream"),
-        (status = "4XX", description = "There is no such task.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away, or too many clients listen.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn task(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(id): Segment,
     closing: Option<Extension<Closing>>,
 ) -> Result<Response, Problem> {
@@ -64,9 +64,10 @@ pub(crate) async fn task(
     let id = tasks::parse(&id)?;
     let watcher = app.watchers.watch(id);
     app.watchers.register(&watcher).await?;
-    let first = brief(&app, id).await?;
+    let first = tasks::brief(&app, &caller, id).await?;
     let follower = Follower {
         app,
+        caller,
         id,
         watcher,
         closing: closing.map(|Extension(closing)| closing),
@@ -79,14 +80,10 @@ pub(crate) async fn task(
     Ok(stream_of(stream::unfold(follower, Follower::next)))
 }
 
-async fn brief(app: &App, id: TaskId) -> Result<Listed, Problem> {
-    let found = app.queue.briefs(&[id]).await?.pop();
-    found.ok_or_else(|| tasks::unknown(&id.to_string()))
-}
-
 /// One client that follows one task.
 struct Follower {
     app: Arc<App>,
+    caller: Caller,
     id: TaskId,
     watcher: Watcher,
     closing: Option<Closing>,
@@ -111,7 +108,7 @@ impl Follower {
             };
             if task.state.status().is_final() {
                 self.has_ended = true;
-                let whole = tasks::find(&self.app, self.id).await.ok()?;
+                let whole = tasks::find(&self.app, &self.caller, self.id).await.ok()?;
                 return Some((Ok(event("end", &TaskView::from(whole))), self));
             }
             let seen = seen(&task);
@@ -133,7 +130,7 @@ impl Follower {
             self.app.watchers.register(&self.watcher).await?;
             self.registered = Instant::now();
         }
-        brief(&self.app, self.id).await
+        tasks::brief(&self.app, &self.caller, self.id).await
     }
 }
 
@@ -156,12 +153,11 @@ fn seen(task: &Listed) -> String {
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard: goes on after it, as far back as finished tasks are kept.")),
     responses(
         (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history; before them an id alone, for a client that is cut off before it hears of any. After a cut, an event may be heard twice; none is left out.", content_type = "text/event-stream"),
-        (status = "4XX", description = "That was no event's id.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away, or too many clients listen.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn ends(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     closing: Option<Extension<Closing>>,
 ) -> Result<Response, Problem> {
@@ -176,20 +172,23 @@ pub(crate) async fn ends(
     let closing = closing.map(|Extension(closing)| closing);
     // That the store is away is said with a status, not by silence. First heard, then read: an end
     // in between is not missed.
-    let heard = app.ends.listen().await?;
-    let (ends, next) = app.ends.after(after.as_ref()).await?;
+    let all = app.ends(&caller.namespace);
+    let heard = all.listen().await?;
+    let (ends, next) = all.after(after.as_ref()).await?;
     // Whoever is cut off before the first event goes on from here. An event without data is none:
     // clients take its id and tell nobody.
     let start = after.is_none().then(|| next.to_string());
     let is_behind = !ends.is_empty();
-    let listener = Listener { app, closing, after: next, ends: ends.into(), heard, is_behind, _place: place };
+    let listener =
+        Listener { all, caller, closing, after: next, ends: ends.into(), heard, is_behind, _place: place };
     let start = stream::iter(start.map(|id| Ok(Event::default().id(id))));
     Ok(stream_of(start.chain(stream::unfold(listener, Listener::next))))
 }
 
 /// One client that hears of all ends.
 struct Listener {
-    app: Arc<App>,
+    all: Ends,
+    caller: Caller,
     closing: Option<Closing>,
     /// All up to this were told, or are about to be.
     after: EndingCursor,
@@ -204,10 +203,13 @@ impl Listener {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
             if let Some(end) = self.ends.pop_front() {
-                return Some((Ok(end.event), self));
+                if self.caller.grant.covers(&end.job, &end.queue) {
+                    return Some((Ok(end.event), self));
+                }
+                continue;
             }
             if self.is_behind {
-                match self.app.ends.after(Some(&self.after)).await {
+                match self.all.after(Some(&self.after)).await {
                     Ok((ends, next)) => {
                         self.is_behind = !ends.is_empty();
                         self.after = next;
@@ -225,7 +227,9 @@ impl Listener {
             match heard {
                 Ok(end) if end.cursor > self.after => {
                     self.after = end.cursor.clone();
-                    return Some((Ok(end.event.clone()), self));
+                    if self.caller.grant.covers(&end.job, &end.queue) {
+                        return Some((Ok(end.event.clone()), self));
+                    }
                 }
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => self.is_behind = true,

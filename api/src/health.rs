@@ -37,7 +37,6 @@ pub(crate) async fn alive() -> Json<Alive> {
     get, path = "/readyz", tag = "health",
     responses(
         (status = 200, description = "It can.", body = Ready),
-        (status = 503, description = "The store is away, or not fit for use.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Problem> {

@@ -1,6 +1,6 @@
 //! Refuses requests that are meant for another server.
 //!
-//! Without keys, whoever reaches the API may use it; a page on the internet reaches a loopback
+//! Where no key is needed, whoever reaches the API may use it; a page on the internet reaches a loopback
 //! server by giving its own name this machine's address (DNS rebinding). Such a request carries the
 //! page's name. A page can also send requests to this server by its right name, and even without reading
 //! the answer do harm: such a request carries the page's origin.
@@ -22,7 +22,11 @@ use crate::{
 /// Lets a request through if it is meant for this server, and, where it may change something, if no
 /// page of another origin sent it.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(host) = host(&request).filter(|host| is_ours(host, &app.config.allowed_hosts)) else {
+    let host = match host(&request) {
+        Some(host) if is_ours(host, &app.config.allowed_hosts) || any_name_will_do(&app).await => Some(host),
+        _ => None,
+    };
+    let Some(host) = host else {
         let detail = "the Host header names another server: call this one as localhost, or allow the name with \
                       --allow-host";
         return Problem::of(Code::Misdirected, detail).into_response();
@@ -33,6 +37,12 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
         return Problem::of(Code::CrossOrigin, detail).into_response();
     }
     next.run(request).await
+}
+
+/// Whether it does not matter by which name the server is called: whoever may call it has a key, which
+/// no page on the internet has, and nobody said which names there are.
+async fn any_name_will_do(app: &App) -> bool {
+    app.config.allowed_hosts.is_empty() && app.keyring.is_needed().await.unwrap_or(false)
 }
 
 /// The one host that a request names.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     App,
+    auth::Caller,
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
@@ -89,11 +90,14 @@ pub(crate) struct JobList {
     get, path = "/v1/jobs", tag = "jobs", params(Asked),
     responses(
         (status = 200, description = "The jobs, and the plugins that were refused.", body = JobList),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json<JobList>, Problem> {
-    let all = all(&app).await?;
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    page: Page,
+) -> Result<Json<JobList>, Problem> {
+    let all = all(&app, &caller).await?;
     let (jobs, next_cursor) = page.of(all.jobs, |job| &job.name);
     Ok(Json(JobList { jobs, next_cursor, ..all }))
 }
@@ -103,15 +107,14 @@ pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json
     get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "The job's name.")),
     responses(
         (status = 200, description = "The job.", body = JobView),
-        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(job): Segment,
 ) -> Result<Json<JobView>, Problem> {
-    let found = all(&app).await?.jobs.into_iter().find(|view| view.name == job);
+    let found = all(&app, &caller).await?.jobs.into_iter().find(|view| view.name == job);
     let mut view = found.ok_or_else(|| {
         let shown: String = job.chars().take(64).collect();
         Problem::of(Code::UnknownJobName, format!("no worker has had a job {shown:?} within ten minutes"))
@@ -123,9 +126,12 @@ pub(crate) async fn get(
     Ok(Json(view))
 }
 
-async fn all(app: &App) -> Result<JobList, Problem> {
+async fn all(app: &App, caller: &Caller) -> Result<JobList, Problem> {
     let mut jobs: BTreeMap<String, JobView> = BTreeMap::new();
     for job in app.queue.jobs().await? {
+        if !caller.is_for(job.name.as_str()) {
+            continue;
+        }
         let view = entry(&mut jobs, &job.name.to_string());
         view.last_advertised_at = Some(time(job.advertised_at));
     }
@@ -133,6 +139,9 @@ async fn all(app: &App) -> Result<JobList, Problem> {
     for worker in app.queue.workers().await? {
         let info = workers::info(&worker);
         for job in info.jobs {
+            if !caller.is_for(&job.name) {
+                continue;
+            }
             let view = entry(&mut jobs, &job.name);
             view.workers += 1;
             view.limits = Some(job.limits);
@@ -145,7 +154,8 @@ async fn all(app: &App) -> Result<JobList, Problem> {
                 }
             }
         }
-        for Refusal { file, reason } in info.refused {
+        let told = caller.grant.jobs.is_none().then_some(info.refused).unwrap_or_default();
+        for Refusal { file, reason } in told {
             match refused.iter_mut().find(|known| known.file == file && known.reason == reason) {
                 Some(known) => known.workers += 1,
                 None => refused.push(RefusedView { file, reason, workers: 1 }),

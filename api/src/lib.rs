@@ -6,18 +6,23 @@
 
 #![forbid(unsafe_code)]
 
+mod actions;
 mod advertised;
+mod auth;
 mod body;
 mod ends;
 mod events;
 mod health;
 mod host;
 mod jobs;
+mod keys;
 mod openapi;
 mod operations;
 mod page;
 mod problem;
+mod query;
 mod queues;
+mod routes;
 mod schedules;
 mod segment;
 mod server;
@@ -27,20 +32,27 @@ mod watch;
 mod wire;
 mod workers;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use axum::{Router, middleware, response::Redirect, routing::get};
+use axum::{Router, middleware};
 use sentinel_queue::{Namespace, Queue};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_swagger_ui::SwaggerUi;
 
-use self::{advertised::Advertised, ends::Ends, events::LISTENERS, problem::Problem, watch::Watchers};
-pub use self::{problem::Code, server::serve};
+use self::{
+    advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, problem::Problem, routes::Needs,
+    watch::Watchers,
+};
+pub use self::{auth::Auth, problem::Code, server::serve};
 
 /// How the API answers.
 #[derive(Clone, Debug, Default)]
 pub struct ApiConfig {
+    /// Who may call it.
+    pub auth: Auth,
     /// Names by which it may be called, besides those of this machine's loopback.
     pub allowed_hosts: Vec<String>,
 }
@@ -49,31 +61,49 @@ pub struct ApiConfig {
 struct App {
     queue: Queue,
     config: ApiConfig,
-    /// Whose tasks these are, until there are tenants.
-    namespace: Namespace,
+    needs: Needs,
+    keyring: Keyring,
     advertised: Advertised,
     watchers: Watchers,
-    ends: Ends,
+    ends: Mutex<HashMap<Namespace, Ends>>,
     /// Places for clients that listen.
     listeners: Arc<Semaphore>,
 }
 
+impl App {
+    fn new(queue: Queue, config: ApiConfig, needs: Needs) -> Self {
+        Self {
+            keyring: Keyring::new(queue.clone(), config.auth),
+            advertised: Advertised::new(queue.clone()),
+            watchers: Watchers::new(queue.clone()),
+            ends: Mutex::default(),
+            listeners: Arc::new(Semaphore::new(LISTENERS)),
+            queue,
+            config,
+            needs,
+        }
+    }
+
+    /// The ends of the tasks of a namespace. Those of whom nobody hears are forgotten.
+    fn ends(&self, namespace: &Namespace) -> Ends {
+        let mut all = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known, ends| known == namespace || ends.are_heard());
+        all.entry(namespace.clone())
+            .or_insert_with(|| Ends::new(self.queue.clone(), namespace.clone()))
+            .clone()
+    }
+}
+
 /// The whole API over a queue.
 pub fn router(queue: Queue, config: ApiConfig) -> Router {
-    let advertised = Advertised::new(queue.clone());
-    let watchers = Watchers::new(queue.clone());
-    let listeners = Arc::new(Semaphore::new(LISTENERS));
-    let namespace = Namespace::default();
-    let ends = Ends::new(queue.clone(), namespace.clone());
-    let app = Arc::new(App { queue, config, namespace, advertised, watchers, ends, listeners });
-    let (routes, document) = openapi::routes().split_for_parts();
+    let (routes, needs, _document) = routes::table();
+    let app = Arc::new(App::new(queue, config, needs));
     routes
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
-        .route("/", get(|| async { Redirect::temporary("/docs") }))
         .fallback(|| async { Problem::of(Code::NotFound, "there is nothing at this address: see /docs") })
         .method_not_allowed_fallback(|| async {
             Problem::of(Code::MethodNotAllowed, "this address does not take this method: see /docs")
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), host::check))
         .layer(CatchPanicLayer::custom(|_panic| problem::internal("a handler panicked")))
         .with_state(app)

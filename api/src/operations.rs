@@ -11,7 +11,9 @@ use axum::{
 use sentinel_queue::{list::Filter, request, steer::OperationKind};
 
 use crate::{
-    App, body,
+    App,
+    auth::Caller,
+    body,
     problem::{Code, Problem},
     segment::Segment,
     wire::OperationView,
@@ -22,27 +24,31 @@ use crate::{
     post, path = "/v1/operations", tag = "operations", request_body = crate::wire::NewOperation,
     responses(
         (status = 202, description = "It has begun; workers and API servers carry it on, whoever of them may die. Tasks that are accepted later are not meant.", body = OperationView, headers(("Location" = String, description = "Where the operation is read."))),
-        (status = "4XX", description = "A field is not acceptable.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
-    let (kind, filter, dry_run) = request::operation(&bytes, &app.namespace)?;
-    start(&app, kind, &filter, dry_run).await
+    let (kind, filter, dry_run) = request::operation(&bytes, &caller.namespace)?;
+    caller.require_filter(&filter)?;
+    start(&app, &caller, kind, &filter, dry_run).await
 }
 
 /// Starts an operation and answers with it.
 pub(crate) async fn start(
     app: &App,
+    caller: &Caller,
     kind: OperationKind,
     filter: &Filter,
     dry_run: bool,
 ) -> Result<Response, Problem> {
     let id = app.queue.start_operation(kind, filter, dry_run).await?;
     let location = format!("/v1/operations/{id}");
-    let view = find(app, id).await?;
+    let view = find(app, caller, id).await?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response())
 }
 
@@ -51,19 +57,19 @@ pub(crate) async fn start(
     get, path = "/v1/operations/{id}", tag = "operations", params(("id" = String, Path, description = "The operation's id.")),
     responses(
         (status = 200, description = "How far it has come. It is remembered for a day after its end.", body = OperationView),
-        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<OperationView>, Problem> {
-    find(&app, id).await.map(Json)
+    find(&app, &caller, id).await.map(Json)
 }
 
-async fn find(app: &App, id: String) -> Result<OperationView, Problem> {
-    let operation = app.queue.operation(&id).await?.ok_or_else(|| {
+async fn find(app: &App, caller: &Caller, id: String) -> Result<OperationView, Problem> {
+    let found = app.queue.operation(&id).await?;
+    let operation = found.filter(|found| found.namespace == caller.namespace).ok_or_else(|| {
         let shown: String = id.chars().take(64).collect();
         Problem::of(Code::UnknownOperation, format!("no operation has the id {shown:?}"))
     })?;

@@ -1,14 +1,11 @@
 //! Pages of lists: at most so many items, and a cursor for the rest.
 
-use axum::{
-    extract::{FromRequestParts, Query},
-    http::request::Parts,
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use sentinel_queue::list::Cursor;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::problem::Problem;
+use crate::{problem::Problem, query::Query};
 
 const DEFAULT: usize = 50;
 const MOST: usize = 500;
@@ -49,8 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let asked = Query::<Asked>::from_request_parts(parts, state).await;
-        let Query(asked) = asked.map_err(|rejection| Problem::field("query", &rejection.body_text()))?;
+        let Query(asked) = Query::<Asked>::from_request_parts(parts, state).await?;
         let limit = asked.limit()?;
         let after = match asked.cursor {
             None => None,

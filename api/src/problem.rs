@@ -10,17 +10,14 @@ use sentinel_queue::{
     store::StoreError,
 };
 use serde::Serialize;
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
-};
+use utoipa::ToSchema;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $code:ident = $word:literal $status:ident $title:literal),* $(,)?) => {
+    ($($(#[doc = $doc:literal])* $code:ident = $word:literal $status:ident $title:literal),* $(,)?) => {
         /// What kind of error it is. Codes are stable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
         pub enum Code {
-            $($(#[$doc])* #[serde(rename = $word)] $code),*
+            $($(#[doc = $doc])* #[serde(rename = $word)] $code),*
         }
 
         impl Code {
@@ -34,13 +31,20 @@ macro_rules! codes {
                 }
             }
 
-            fn status(self) -> StatusCode {
+            pub(crate) fn status(self) -> StatusCode {
                 match self {
                     $(Self::$code => StatusCode::$status),*
                 }
             }
 
-            fn title(self) -> &'static str {
+            /// When it is answered.
+            pub(crate) fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$code => concat!($($doc),*).trim_ascii()),*
+                }
+            }
+
+            pub(crate) fn title(self) -> &'static str {
                 match self {
                     $(Self::$code => $title),*
                 }
@@ -94,6 +98,16 @@ codes! {
     Misdirected = "misdirected_request" MISDIRECTED_REQUEST "This is not that host",
     /// A page of another origin asked for a change.
     CrossOrigin = "cross_origin" FORBIDDEN "Not from another origin",
+    /// The request shows no key, or none that is valid.
+    Unauthenticated = "unauthenticated" UNAUTHORIZED "Who is asking?",
+    /// The key may not do this.
+    Forbidden = "forbidden" FORBIDDEN "The key may not do this",
+    /// The key asks too often.
+    RateLimited = "rate_limited" TOO_MANY_REQUESTS "Too many requests",
+    /// No key has this id.
+    UnknownKey = "unknown_key" NOT_FOUND "No such key",
+    /// There are as many keys as there may be.
+    TooManyKeys = "too_many_keys" CONFLICT "Too many keys",
     /// A field is missing, unknown or out of its range.
     InvalidField = "invalid_field" UNPROCESSABLE_ENTITY "A field is not acceptable",
     /// No worker has advertised the job lately.
@@ -104,17 +118,8 @@ codes! {
     Internal = "internal" INTERNAL_SERVER_ERROR "Internal error",
 }
 
-impl PartialSchema for Code {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some("What kind of error it is. Codes are stable."))
-            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
-            .into()
-    }
-}
-
-impl ToSchema for Code {}
+/// How one shows who one is (RFC 6750).
+pub(crate) const CHALLENGE: &str = "Bearer realm=\"sentinel\"";
 
 /// An error as clients see it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -157,7 +162,19 @@ impl FieldError {
     }
 }
 
+impl Code {
+    /// Whether the same request may be answered a little later.
+    pub(crate) fn is_passing(self) -> bool {
+        matches!(self, Self::StoreUnavailable | Self::TooManyListeners | Self::RateLimited)
+    }
+}
+
 impl Problem {
+    /// Whether it is of this kind.
+    pub(crate) fn is(&self, code: Code) -> bool {
+        self.code == code
+    }
+
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:sentinel:error:{}", code.as_str()),
@@ -233,8 +250,11 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).expect("plain data becomes JSON");
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (self.code.status(), [(header::CONTENT_TYPE, kind)], body).into_response();
-        if matches!(self.code, Code::StoreUnavailable | Code::TooManyListeners) {
+        if self.code.is_passing() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.is(Code::Unauthenticated) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         response
     }

@@ -12,7 +12,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    App, body, operations,
+    App,
+    auth::Caller,
+    body, operations,
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
@@ -33,11 +35,16 @@ pub(crate) struct QueueList {
     get, path = "/v1/queues", tag = "queues", params(Asked),
     responses(
         (status = 200, description = "All queues that tasks were ever submitted to.", body = QueueList),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json<QueueList>, Problem> {
-    let queues = app.queue.queues(&app.namespace).await?.into_iter().map(QueueView::from).collect();
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    page: Page,
+) -> Result<Json<QueueList>, Problem> {
+    let queues = app.queue.queues(&caller.namespace).await?;
+    let queues = queues.into_iter().filter(|queue| caller.require_queue(&queue.name).is_ok());
+    let queues = queues.map(QueueView::from).collect();
     let (queues, next_cursor) = page.of(queues, |queue| &queue.name);
     Ok(Json(QueueList { queues, next_cursor }))
 }
@@ -47,19 +54,19 @@ pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json
     get, path = "/v1/queues/{queue}", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
     responses(
         (status = 200, description = "The queue.", body = QueueView),
-        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
-    find(&app, &parse(&queue)?).await.map(Json)
+    find(&app, &caller, &parse(&queue)?).await.map(Json)
 }
 
-async fn find(app: &App, name: &QueueName) -> Result<QueueView, Problem> {
-    let found = app.queue.queue(&app.namespace, name).await?;
+async fn find(app: &App, caller: &Caller, name: &QueueName) -> Result<QueueView, Problem> {
+    caller.require_queue(name)?;
+    let found = app.queue.queue(&caller.namespace, name).await?;
     found.map(Into::into).ok_or_else(|| {
         Problem::of(
             Code::UnknownQueue,
@@ -74,27 +81,27 @@ async fn find(app: &App, name: &QueueName) -> Result<QueueView, Problem> {
     request_body = crate::wire::QueueSettings,
     responses(
         (status = 200, description = "The queue, set.", body = QueueView),
-        (status = "4XX", description = "A setting is not acceptable, or aging would change while tasks are QUEUED (`queue_not_empty`).", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn set(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(queue): Segment,
     request: Request,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
+    caller.require_whole(&name)?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
     let settings = request::queue_settings(&bytes)?;
-    if !app.queue.set_queue(&app.namespace, &name, &settings).await? {
+    if !app.queue.set_queue(&caller.namespace, &name, &settings).await? {
         let detail = format!(
             "aging cannot change while tasks are QUEUED in {name}, since their places were given by the old \
              one: pause it, wait until it is empty, or purge it"
         );
         return Err(Problem::of(Code::NotEmpty, detail));
     }
-    find(&app, &name).await.map(Json)
+    find(&app, &caller, &name).await.map(Json)
 }
 
 /// Purge a queue: remove the tasks that wait in it.
@@ -102,15 +109,18 @@ pub(crate) async fn set(
     post, path = "/v1/queues/{queue}/purge", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
     responses(
         (status = 202, description = "The operation that removes the QUEUED, SCHEDULED and BLOCKED tasks of the queue; one that others wait for is CANCELLED instead.", body = OperationView),
-        (status = "4XX", description = "There is no such queue.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn purge(State(app): State<Arc<App>>, Segment(queue): Segment) -> Result<Response, Problem> {
+pub(crate) async fn purge(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Segment(queue): Segment,
+) -> Result<Response, Problem> {
     let name = parse(&queue)?;
-    find(&app, &name).await?;
-    let filter = Filter { namespace: app.namespace.clone(), queue: Some(name), ..Filter::default() };
-    operations::start(&app, OperationKind::Purge, &filter, false).await
+    caller.require_whole(&name)?;
+    find(&app, &caller, &name).await?;
+    let filter = Filter { namespace: caller.namespace.clone(), queue: Some(name), ..Filter::default() };
+    operations::start(&app, &caller, OperationKind::Purge, &filter, false).await
 }
 
 /// Pause a queue: it accepts tasks and hands out none.
@@ -118,17 +128,17 @@ pub(crate) async fn purge(State(app): State<Arc<App>>, Segment(queue): Segment) 
     post, path = "/v1/queues/{queue}/pause", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
     responses(
         (status = 200, description = "The queue, paused.", body = QueueView),
-        (status = "4XX", description = "That is no queue's name.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
-    app.queue.pause(&app.namespace, &name).await?;
-    find(&app, &name).await.map(Json)
+    caller.require_whole(&name)?;
+    app.queue.pause(&caller.namespace, &name).await?;
+    find(&app, &caller, &name).await.map(Json)
 }
 
 /// Resume a queue.
@@ -136,17 +146,17 @@ pub(crate) async fn pause(
     post, path = "/v1/queues/{queue}/resume", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
     responses(
         (status = 200, description = "The queue, running.", body = QueueView),
-        (status = "4XX", description = "That is no queue's name.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(queue): Segment,
 ) -> Result<Json<QueueView>, Problem> {
     let name = parse(&queue)?;
-    app.queue.resume(&app.namespace, &name).await?;
-    find(&app, &name).await.map(Json)
+    caller.require_whole(&name)?;
+    app.queue.resume(&caller.namespace, &name).await?;
+    find(&app, &caller, &name).await.map(Json)
 }
 
 fn parse(queue: &str) -> Result<QueueName, Problem> {

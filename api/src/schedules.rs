@@ -13,7 +13,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    App, body,
+    App,
+    auth::Caller,
+    body,
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
@@ -34,14 +36,18 @@ pub(crate) struct ScheduleList {
     get, path = "/v1/schedules", tag = "schedules", params(Asked),
     responses(
         (status = 200, description = "The schedules, without the payloads of their tasks.", body = ScheduleList),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json<ScheduleList>, Problem> {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    page: Page,
+) -> Result<Json<ScheduleList>, Problem> {
     // One more than wanted tells whether there are more.
-    let (now, found) = app.queue.schedules(&app.namespace, page.after(), page.limit() + 1).await?;
-    let views = found.into_iter().map(|info| ScheduleView::of(info, now)).collect();
-    let (schedules, next_cursor) = page.of(views, |view| &view.name);
+    let (now, found) = app.queue.schedules(&caller.namespace, page.after(), page.limit() + 1).await?;
+    let (found, next_cursor) = page.of(found, |info| info.schedule.name.as_str());
+    let seen = found.into_iter().filter(|info| caller.sees(&info.schedule.task));
+    let schedules = seen.map(|info| ScheduleView::of(info, now)).collect();
     Ok(Json(ScheduleList { schedules, next_cursor }))
 }
 
@@ -50,19 +56,20 @@ pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json
     get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
     responses(
         (status = 200, description = "The schedule.", body = ScheduleView),
-        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(name): Segment,
 ) -> Result<Json<ScheduleView>, Problem> {
-    find(&app, &parse(&name)?).await.map(Json)
+    find(&app, &caller, &parse(&name)?).await.map(Json)
 }
 
-async fn find(app: &App, name: &ScheduleName) -> Result<ScheduleView, Problem> {
-    let (now, found) = app.queue.schedule(&app.namespace, name).await?;
+/// A schedule, if there is one for this caller.
+async fn find(app: &App, caller: &Caller, name: &ScheduleName) -> Result<ScheduleView, Problem> {
+    let (now, found) = app.queue.schedule(&caller.namespace, name).await?;
+    let found = found.filter(|info| caller.sees(&info.schedule.task));
     found.map(|info| ScheduleView::of(info, now)).ok_or_else(|| unknown(name))
 }
 
@@ -75,24 +82,30 @@ async fn find(app: &App, name: &ScheduleName) -> Result<ScheduleView, Problem> {
     responses(
         (status = 200, description = "The schedule, set.", body = ScheduleView),
         (status = 201, description = "The schedule, made.", body = ScheduleView, headers(("Location" = String, description = "Where the schedule is read."))),
-        (status = "4XX", description = "A field is not acceptable; of a cron expression the error says where.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn set(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let name = parse(&name)?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::TASK_BODY).await?;
-    let (schedule, paused) = request::schedule(&bytes, &app.namespace, name)?;
+    let (schedule, paused) = request::schedule(&bytes, &caller.namespace, name)?;
     let name = &schedule.name;
+    caller.require_job(&schedule.task.job).map_err(|problem| problem.about("/task/payload/job"))?;
+    caller.require_queue(&schedule.task.queue).map_err(|problem| problem.about("/task/queue"))?;
     let known = app.advertised.require(&schedule.task.job, schedule.task.payload.as_str()).await;
     known.map_err(|problem| problem.within("/task"))?;
+    let (_, old) = app.queue.schedule(&caller.namespace, name).await?;
+    if old.is_some_and(|old| !caller.sees(&old.schedule.task)) {
+        let detail = format!("there is a schedule {name} of a job or queue that this key is not for");
+        return Err(Problem::of(Code::Forbidden, detail));
+    }
     let made = app.queue.put_schedule(&schedule, paused).await?;
-    let view = Json(find(&app, name).await?);
+    let view = Json(find(&app, &caller, name).await?);
     if made {
         let location = format!("/v1/schedules/{name}");
         return Ok((StatusCode::CREATED, [(header::LOCATION, location)], view).into_response());
@@ -105,16 +118,16 @@ pub(crate) async fn set(
     delete, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
     responses(
         (status = 204, description = "It is gone."),
-        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(name): Segment,
 ) -> Result<StatusCode, Problem> {
     let name = parse(&name)?;
-    if !app.queue.delete_schedule(&app.namespace, &name).await? {
+    find(&app, &caller, &name).await?;
+    if !app.queue.delete_schedule(&caller.namespace, &name).await? {
         return Err(unknown(&name));
     }
     Ok(StatusCode::NO_CONTENT)
@@ -125,19 +138,19 @@ pub(crate) async fn delete(
     post, path = "/v1/schedules/{name}/pause", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
     responses(
         (status = 200, description = "The schedule, paused.", body = ScheduleView),
-        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(name): Segment,
 ) -> Result<Json<ScheduleView>, Problem> {
     let name = parse(&name)?;
-    if !app.queue.pause_schedule(&app.namespace, &name).await? {
+    find(&app, &caller, &name).await?;
+    if !app.queue.pause_schedule(&caller.namespace, &name).await? {
         return Err(unknown(&name));
     }
-    find(&app, &name).await.map(Json)
+    find(&app, &caller, &name).await.map(Json)
 }
 
 /// Resume a schedule: it goes on from now.
@@ -145,19 +158,19 @@ pub(crate) async fn pause(
     post, path = "/v1/schedules/{name}/resume", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
     responses(
         (status = 200, description = "The schedule, with ticks.", body = ScheduleView),
-        (status = "4XX", description = "There is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(name): Segment,
 ) -> Result<Json<ScheduleView>, Problem> {
     let name = parse(&name)?;
-    if !app.queue.resume_schedule(&app.namespace, &name).await? {
+    find(&app, &caller, &name).await?;
+    if !app.queue.resume_schedule(&caller.namespace, &name).await? {
         return Err(unknown(&name));
     }
-    find(&app, &name).await.map(Json)
+    find(&app, &caller, &name).await.map(Json)
 }
 
 fn parse(name: &str) -> Result<ScheduleName, Problem> {

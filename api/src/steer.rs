@@ -9,7 +9,9 @@ use axum::{
 use sentinel_queue::{TaskId, request, steer::Steered};
 
 use crate::{
-    App, body,
+    App,
+    auth::Caller,
+    body,
     problem::{Code, Problem},
     segment::Segment,
     tasks,
@@ -22,17 +24,17 @@ use crate::{
     params(("id" = String, Path, description = "The task's UUID.")),
     responses(
         (status = 200, description = "The task, CANCELLED. If it ran, its guest is stopped and commits nothing.", body = TaskView),
-        (status = "4XX", description = "There is none, or it has ended (`wrong_state`).", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<TaskView>, Problem> {
     let id = tasks::parse(&id)?;
+    tasks::brief(&app, &caller, id).await?;
     let steered = app.queue.cancel(id).await?;
-    answer(&app, id, steered, "only a task that has not ended can be cancelled").await
+    answer(&app, &caller, id, steered, "only a task that has not ended can be cancelled").await
 }
 
 /// Give a task that FAILED or was CANCELLED another life.
@@ -41,17 +43,17 @@ pub(crate) async fn cancel(
     params(("id" = String, Path, description = "The task's UUID.")),
     responses(
         (status = 200, description = "The task, QUEUED again with fresh budgets and without expiry; its history tells of both lives.", body = TaskView),
-        (status = "4XX", description = "There is none, or it is not FAILED or CANCELLED (`wrong_state`).", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn redrive(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<TaskView>, Problem> {
     let id = tasks::parse(&id)?;
+    tasks::brief(&app, &caller, id).await?;
     let steered = app.queue.redrive(id).await?;
-    answer(&app, id, steered, "only a task that FAILED or was CANCELLED can be redriven").await
+    answer(&app, &caller, id, steered, "only a task that FAILED or was CANCELLED can be redriven").await
 }
 
 /// Change when a waiting task is due, its priority, or both.
@@ -60,26 +62,33 @@ pub(crate) async fn redrive(
     params(("id" = String, Path, description = "The task's UUID.")), request_body = crate::wire::Reschedule,
     responses(
         (status = 200, description = "The task.", body = TaskView),
-        (status = "4XX", description = "There is none, a field is not acceptable, or it does not wait (`wrong_state`).", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn reschedule(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(id): Segment,
     request: Request,
 ) -> Result<Json<TaskView>, Problem> {
     let id = tasks::parse(&id)?;
+    tasks::brief(&app, &caller, id).await?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
     let (when, priority) = request::reschedule(&bytes)?;
     let steered = app.queue.reschedule(id, when, priority).await?;
-    answer(&app, id, steered, "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled").await
+    answer(&app, &caller, id, steered, "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled")
+        .await
 }
 
-async fn answer(app: &App, id: TaskId, steered: Steered, rule: &str) -> Result<Json<TaskView>, Problem> {
+async fn answer(
+    app: &App,
+    caller: &Caller,
+    id: TaskId,
+    steered: Steered,
+    rule: &str,
+) -> Result<Json<TaskView>, Problem> {
     match steered {
-        Steered::Done => Ok(Json(tasks::find(app, id).await?.into())),
+        Steered::Done => Ok(Json(tasks::find(app, caller, id).await?.into())),
         Steered::Unknown => Err(tasks::unknown(&id.to_string())),
         Steered::WrongState(status) => {
             Err(Problem::of(Code::WrongState, format!("the task is {status}: {rule}")))

@@ -1,31 +1,35 @@
 //! Tasks: submit, list, read, wait, result, log.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
     Extension, Json,
-    extract::{Query, Request, State, rejection::QueryRejection},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use sentinel_queue::{
     NewTask, Task, TaskId,
     lease::MAX_CALL,
-    list::{Cursor, Filter},
-    queue, request,
+    list::{Cursor, Filter, Listed},
+    queue::{self, SubmitError},
+    request,
     task::{Definition, Progression, TaskState, When},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    App, body,
+    App,
+    auth::Caller,
+    body,
     page::{self, Asked},
     problem::{Code, Problem},
+    query::Query,
     segment::Segment,
     server::{Closing, closes},
     wire::{Accepted, AcceptedBatch, Stats, TaskBrief, TaskList, TaskView},
@@ -43,12 +47,14 @@ const LOOK: Duration = Duration::from_secs(2);
     params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.")),
     responses(
         (status = 200, description = "The store has it.", body = Accepted),
-        (status = "4XX", description = "It was not accepted.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Json<Accepted>, Problem> {
-    let task = one_task(&app, request).await?;
+pub(crate) async fn submit(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Accepted>, Problem> {
+    let task = one_task(&app, &caller, request).await?;
     let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
     let accepted = accepted.into_iter().next().expect("each task is answered");
     view(&app, &task, accepted).await.map(Json)
@@ -61,12 +67,14 @@ pub(crate) async fn submit(State(app): State<Arc<App>>, request: Request) -> Res
     responses(
         (status = 200, description = "The task was there before, by its idempotency key. One that is not kept any more is answered as by `/submit-task`.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
         (status = 201, description = "The store has it.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
-        (status = "4XX", description = "It was not accepted.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let task = one_task(&app, request).await?;
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let task = one_task(&app, &caller, request).await?;
     let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
     let accepted = accepted.into_iter().next().expect("each task is answered");
     if accepted.removed.is_some() {
@@ -81,7 +89,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
             state,
             history: Vec::new(),
         },
-        None => find(&app, accepted.id).await?,
+        None => find(&app, &caller, accepted.id).await?,
     });
     view.deduplicated = accepted.deduplicated;
     let status = if accepted.deduplicated { StatusCode::OK } else { StatusCode::CREATED };
@@ -93,26 +101,29 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
     post, path = "/v1/tasks/batch", tag = "tasks", request_body = crate::wire::NewBatch,
     responses(
         (status = 201, description = "The store has them.", body = AcceptedBatch),
-        (status = "4XX", description = "None was accepted; errors say in `index` which task is meant.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn batch(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn batch(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::BATCH_BODY).await?;
-    let tasks = request::batch(&bytes, &app.namespace)?;
+    let tasks = request::batch(&bytes, &caller.namespace)?;
     for (index, task) in tasks.iter().enumerate() {
-        require(&app, task).await.map_err(|problem| problem.in_batch(index))?;
+        require(&app, &caller, task).await.map_err(|problem| problem.in_batch(index))?;
     }
+    require_parents(&app, &caller, &tasks).await?;
     let accepted = app.queue.submit(&tasks).await.map_err(Problem::of_batch)?;
     let tasks = answers(&app, &tasks, &accepted).await?;
     Ok((StatusCode::CREATED, Json(AcceptedBatch { tasks })).into_response())
 }
 
-async fn one_task(app: &App, request: Request) -> Result<NewTask, Problem> {
+async fn one_task(app: &App, caller: &Caller, request: Request) -> Result<NewTask, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::TASK_BODY).await?;
-    let mut task = request::new_task(&bytes, &app.namespace)?;
+    let mut task = request::new_task(&bytes, &caller.namespace)?;
     if let Some(key) = idempotency_key(&head.headers)? {
         if task.spec.idempotency_key.as_ref().is_some_and(|other| *other != key) {
             let rule = "is not the idempotency_key in the body: give one of them";
@@ -120,12 +131,39 @@ async fn one_task(app: &App, request: Request) -> Result<NewTask, Problem> {
         }
         task.spec.idempotency_key = Some(key);
     }
-    require(app, &task).await?;
+    require(app, caller, &task).await?;
+    require_parents(app, caller, std::slice::from_ref(&task)).await?;
     Ok(task)
 }
 
-async fn require(app: &App, task: &NewTask) -> Result<(), Problem> {
+/// Refuses a task that may not be submitted, or not by this caller.
+async fn require(app: &App, caller: &Caller, task: &NewTask) -> Result<(), Problem> {
+    caller.require_job(&task.spec.job).map_err(|problem| problem.about("/payload/job"))?;
+    caller.require_queue(&task.spec.queue).map_err(|problem| problem.about("/queue"))?;
     app.advertised.require(&task.spec.job, task.spec.payload.as_str()).await
+}
+
+/// Refuses tasks that wait for some that this caller does not see: what those gave, these may read.
+/// That they are of the same namespace is for the store to say.
+async fn require_parents(app: &App, caller: &Caller, tasks: &[NewTask]) -> Result<(), Problem> {
+    if caller.grant.jobs.is_none() && caller.grant.queues.is_none() {
+        return Ok(());
+    }
+    let own: HashSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+    for (index, task) in tasks.iter().enumerate() {
+        let parents: Vec<TaskId> = task.spec.after.iter().copied().filter(|id| !own.contains(id)).collect();
+        let known = app.queue.briefs(&parents).await?;
+        let seen: HashSet<TaskId> = known
+            .iter()
+            .filter(|parent| caller.sees(&parent.definition.spec))
+            .map(|parent| parent.definition.id)
+            .collect();
+        if let Some(&parent) = parents.iter().find(|parent| !seen.contains(parent)) {
+            let problem = Problem::from(SubmitError::NoParent { index, parent });
+            return Err(if tasks.len() == 1 { problem } else { problem.in_batch(index) });
+        }
+    }
+    Ok(())
 }
 
 /// The `Idempotency-Key` header; its draft standard puts the key between quotes, many clients do not.
@@ -195,11 +233,10 @@ async fn answers(
     get, path = "/stats", tag = "tasks",
     responses(
         (status = 200, description = "The counts.", body = Stats),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn stats(State(app): State<Arc<App>>) -> Result<Json<Stats>, Problem> {
-    Ok(Json(app.queue.counts(&app.namespace).await?.into()))
+pub(crate) async fn stats(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Stats>, Problem> {
+    Ok(Json(app.queue.counts(&caller.namespace).await?.into()))
 }
 
 /// How a task is read.
@@ -218,17 +255,15 @@ pub(crate) struct Reading {
     params(("id" = String, Path, description = "The task's UUID."), Reading),
     responses(
         (status = 200, description = "The task, ended or when the wait was over.", body = TaskView),
-        (status = "4XX", description = "There is none, or the wait is not a duration.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(id): Segment,
-    reading: Result<Query<Reading>, QueryRejection>,
+    Query(reading): Query<Reading>,
     closing: Option<Extension<Closing>>,
 ) -> Result<Json<TaskView>, Problem> {
-    let Query(reading) = reading.map_err(|error| Problem::field("query", &error.body_text()))?;
     let wait = match &reading.wait {
         None => Duration::ZERO,
         Some(text) => request::span_of(text, Duration::ZERO, LONGEST_WAIT)
@@ -236,7 +271,7 @@ pub(crate) async fn get(
     };
     let id = parse(&id)?;
     if wait.is_zero() {
-        return Ok(Json(find(&app, id).await?.into()));
+        return Ok(Json(find(&app, &caller, id).await?.into()));
     }
     let closing = closing.map(|Extension(closing)| closing);
     let until = Instant::now() + wait;
@@ -246,7 +281,7 @@ pub(crate) async fn get(
     loop {
         let mut notified = std::pin::pin!(watcher.notified());
         notified.as_mut().enable();
-        let task = find(&app, id).await?;
+        let task = find(&app, &caller, id).await?;
         let left = until.saturating_duration_since(Instant::now());
         let is_closing = closing.as_ref().is_some_and(Closing::is_closing);
         if task.state.status().is_final() || left.is_zero() || is_closing {
@@ -290,15 +325,13 @@ pub(crate) struct Listing {
     get, path = "/v1/tasks", tag = "tasks", params(Listing),
     responses(
         (status = 200, description = "Tasks by state; those that ended newest first, those that wait in the order of their queue. A request looks at 1000 tasks at most, however many there are.", body = TaskList),
-        (status = "4XX", description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    listing: Result<Query<Listing>, QueryRejection>,
+    caller: Caller,
+    Query(listing): Query<Listing>,
 ) -> Result<Json<TaskList>, Problem> {
-    let Query(listing) = listing.map_err(|error| Problem::field("query", &error.body_text()))?;
     let statuses = match &listing.status {
         None => Vec::new(),
         Some(words) => words
@@ -311,7 +344,7 @@ pub(crate) async fn list(
         at.map_err(|rule| Problem::field(name, &rule))
     };
     let filter = Filter {
-        namespace: app.namespace.clone(),
+        namespace: caller.namespace.clone(),
         statuses,
         queue: parameter("queue", listing.queue.as_deref())?,
         job: parameter("job", listing.job.as_deref())?,
@@ -324,7 +357,12 @@ pub(crate) async fn list(
     let cursor = listing.cursor.as_deref().map(page::read_cursor).transpose()?;
     let slice = app.queue.list(&filter, limit, cursor.as_ref()).await?;
     Ok(Json(TaskList {
-        tasks: slice.tasks.into_iter().map(TaskBrief::from).collect(),
+        tasks: slice
+            .tasks
+            .into_iter()
+            .filter(|task| caller.sees(&task.definition.spec))
+            .map(TaskBrief::from)
+            .collect(),
         next_cursor: slice.next.map(|next: Cursor| page::write_cursor(&next)),
     }))
 }
@@ -352,18 +390,16 @@ pub(crate) struct LogOf {
     params(("id" = String, Path, description = "The task's UUID."), LogOf),
     responses(
         (status = 200, description = "What the guest wrote to stdout and stderr, cut at 64 KiB; of the last hundred attempts.", content_type = "text/plain"),
-        (status = "4XX", description = "There is no such task, or the attempt has not ended or printed nothing (`no_log`).", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn logs(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Segment(id): Segment,
-    asked: Result<Query<LogOf>, QueryRejection>,
+    Query(asked): Query<LogOf>,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|error| Problem::field("query", &error.body_text()))?;
     let id = parse(&id)?;
-    let task = find(&app, id).await?;
+    let task = find(&app, &caller, id).await?;
     let attempt = match asked.attempt.as_deref().map(str::parse) {
         Some(Ok(attempt)) if attempt >= 1 => attempt,
         Some(_) => return Err(Problem::field("attempt", &"must be an integer from 1")),
@@ -389,12 +425,14 @@ pub(crate) async fn logs(
     params(("id" = String, Path, description = "The task's UUID.")),
     responses(
         (status = 200, description = "The result, JSON of the job's choice.", content_type = "application/json"),
-        (status = "4XX", description = "There is no such task, or it has no result: `not_finished`, `failed`, `cancelled`.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn result(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
-    let task = find(&app, parse(&id)?).await?;
+pub(crate) async fn result(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Result<Response, Problem> {
+    let task = find(&app, &caller, parse(&id)?).await?;
     let status = task.state.status();
     match task.state {
         TaskState::Completed { result, .. } => {
@@ -416,8 +454,16 @@ pub(crate) fn parse(id: &str) -> Result<TaskId, Problem> {
     id.parse().map_err(|_| unknown(id))
 }
 
-pub(crate) async fn find(app: &App, id: TaskId) -> Result<Task, Problem> {
-    app.queue.get(id).await?.ok_or_else(|| unknown(&id.to_string()))
+/// A task, if there is one for this caller.
+pub(crate) async fn find(app: &App, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
+    let found = app.queue.get(id).await?.filter(|task| caller.sees(&task.definition.spec));
+    found.ok_or_else(|| unknown(&id.to_string()))
+}
+
+/// A task in brief, if there is one for this caller.
+pub(crate) async fn brief(app: &App, caller: &Caller, id: TaskId) -> Result<Listed, Problem> {
+    let found = app.queue.briefs(&[id]).await?.pop().filter(|task| caller.sees(&task.definition.spec));
+    found.ok_or_else(|| unknown(&id.to_string()))
 }
 
 pub(crate) fn unknown(id: &str) -> Problem {

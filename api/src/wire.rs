@@ -1,6 +1,7 @@
 //! What goes over the wire: shapes for clients, made of the queue's own types. Requests are only
 //! described here: `sentinel_queue::request` takes them apart and knows the ranges.
 
+mod key;
 mod operation;
 mod policy;
 mod queue;
@@ -11,6 +12,7 @@ use sentinel_queue::Millis;
 use serde_json::value::RawValue;
 
 pub(crate) use self::{
+    key::{KeyView, NewKey},
     operation::{NewOperation, OperationView},
     queue::{QueueSettings, QueueView},
     schedule::{NewSchedule, ScheduleView},

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     App,
+    auth::Caller,
     page::{Asked, Page},
     problem::Problem,
     wire::time,
@@ -120,11 +121,14 @@ pub(crate) struct WorkerList {
     get, path = "/v1/workers", tag = "workers", params(Asked),
     responses(
         (status = 200, description = "The workers.", body = WorkerList),
-        (status = 503, description = "The store is away.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>, page: Page) -> Result<Json<WorkerList>, Problem> {
-    let workers = app.queue.workers().await?.into_iter().map(view).collect();
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    page: Page,
+) -> Result<Json<WorkerList>, Problem> {
+    let workers = app.queue.workers().await?.into_iter().map(|worker| view(worker, &caller)).collect();
     let (workers, next_cursor) = page.of(workers, |worker: &WorkerView| &worker.instance);
     Ok(Json(WorkerList { workers, next_cursor }))
 }
@@ -133,8 +137,13 @@ pub(crate) fn info(worker: &WorkerInfo) -> Info {
     serde_json::from_slice(&worker.info).unwrap_or_default()
 }
 
-fn view(worker: WorkerInfo) -> WorkerView {
-    let info = info(&worker);
+/// A worker; of its jobs, those that the caller's key is for.
+fn view(worker: WorkerInfo, caller: &Caller) -> WorkerView {
+    let mut info = info(&worker);
+    info.jobs.retain(|job| caller.is_for(&job.name));
+    if caller.grant.jobs.is_some() {
+        info.refused.clear();
+    }
     WorkerView {
         instance: worker.instance,
         last_seen_at: time(worker.seen_at),

@@ -7,20 +7,24 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use sentinel_api::{ApiConfig, router};
+use sentinel_api::{ApiConfig, Auth, router};
 use sentinel_queue::{
-    Queue,
+    Millis, Queue,
+    keys::{ApiKey, Grant, KeyInfo, Scope},
     lease::{Claimed, Instance, Served, Settlement, Turn, Verdict},
     store::embedded::Embedded,
     task::AttemptReport,
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tower::ServiceExt;
 
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) router: Router,
     pub(crate) queue: Queue,
+    key: Option<String>,
+    namespace: Option<String>,
 }
 
 pub(crate) struct Answer {
@@ -55,11 +59,56 @@ impl Answer {
 
 impl Client {
     pub(crate) fn new() -> Self {
-        let queue = Queue::new(Arc::new(Embedded::in_memory()));
-        Self { router: router(queue.clone(), ApiConfig::default()), queue }
+        Self::with_auth(Auth::default())
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) fn with_auth(auth: Auth) -> Self {
+        let queue = Queue::new(Arc::new(Embedded::in_memory()));
+        let config = ApiConfig { auth, ..ApiConfig::default() };
+        Self { router: router(queue.clone(), config), queue, key: None, namespace: None }
+    }
+
+    /// Makes a key with these scopes.
+    pub(crate) async fn key(&self, scopes: &[Scope]) -> String {
+        self.key_with(Grant { scopes: scopes.iter().copied().collect(), ..Grant::default() }).await
+    }
+
+    /// Makes a key, and waits until the server may not have missed it.
+    pub(crate) async fn key_with(&self, grant: Grant) -> String {
+        let key = ApiKey::generate();
+        let info = KeyInfo {
+            id: key.id().clone(),
+            name: "test".into(),
+            hash: key.hash(),
+            grant,
+            created_at: Millis::default(),
+            expires_at: None,
+            revoked_at: None,
+        };
+        self.queue.add_key(&info).await.unwrap().expect("there are few");
+        while self.as_key(key.expose()).get("/nothing-here").await.status == StatusCode::UNAUTHORIZED {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        key.expose().to_owned()
+    }
+
+    /// The same, as whoever has this key.
+    pub(crate) fn as_key(&self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self.clone() }
+    }
+
+    /// The same, in another namespace.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
+    }
+
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        if let Some(key) = &self.key {
+            request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {key}").parse().unwrap());
+        }
+        if let Some(namespace) = &self.namespace {
+            request.headers_mut().insert("sentinel-namespace", namespace.parse().unwrap());
+        }
         let response = self.router.clone().oneshot(request).await.expect("an answer");
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
@@ -73,6 +122,10 @@ impl Client {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(request(Method::GET, path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn send_to(&self, method: Method, path: &str) -> Answer {
+        self.send(request(method, path).body(Body::empty()).unwrap()).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {

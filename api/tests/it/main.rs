@@ -1,5 +1,6 @@
 //! The API over a real store, driven as clients drive it.
 
+mod auth;
 mod bad_input;
 mod client;
 mod document;

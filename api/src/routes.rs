@@ -1,0 +1,148 @@
+//! The one table of routes: it makes the router, the document, and who may ask for what.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    http::Method,
+    response::Redirect,
+    routing::{MethodRouter, get, post},
+};
+use sentinel_queue::keys::Scope::{self, Admin, Operate, Read, Submit};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter},
+    routes,
+};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::{
+    App, actions,
+    auth::login,
+    events, health, jobs, keys, openapi, operations,
+    problem::Code::{self, *},
+    queues, schedules, steer, tasks, workers,
+};
+
+/// What a request must bring to be let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing: whoever reaches the server may ask.
+    Nothing,
+    /// A key, whatever it may do.
+    Key,
+    /// A key that may do this.
+    Scope(Scope),
+}
+
+/// What each route needs, by its method and its path as it was declared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needs(HashMap<(Method, String), Need>);
+
+impl Needs {
+    /// What a request needs. There is nothing at an address without a path, which is for whoever has a
+    /// key to learn. A path that the table does not name is nobody's but an administrator's.
+    pub(crate) fn of(&self, method: &Method, path: Option<&str>) -> Need {
+        let Some(path) = path else { return Need::Key };
+        let method = if method == Method::HEAD { Method::GET } else { method.clone() };
+        match self.0.get(&(method, path.to_owned())) {
+            Some(need) => *need,
+            // The address is there and does not take this method.
+            None if self.0.keys().any(|(_, known)| known == path) => Need::Key,
+            None => Need::Scope(Admin),
+        }
+    }
+}
+
+struct Table {
+    router: OpenApiRouter<Arc<App>>,
+    needs: Needs,
+}
+
+/// The routes, what each needs, and the document that tells of them.
+pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
+    let Table { router, mut needs } = Table::new()
+        .route(Need::Nothing, &[], routes!(health::alive))
+        .route(Need::Nothing, &[StoreUnavailable], routes!(health::ready))
+        .route(Need::Scope(Submit), SUBMIT, routes!(tasks::submit))
+        .route(Need::Scope(Submit), SUBMIT, routes!(tasks::create))
+        .route(Need::Scope(Submit), SUBMIT, routes!(tasks::batch))
+        .route(Need::Scope(Read), &[], routes!(tasks::stats))
+        .route(Need::Scope(Read), &[InvalidField], routes!(tasks::list))
+        .route(Need::Scope(Read), &[UnknownTask, InvalidField], routes!(tasks::get))
+        .route(Need::Scope(Read), &[UnknownTask, NotFinished, Failed, Cancelled], routes!(tasks::result))
+        .route(Need::Scope(Read), &[UnknownTask, NoLog, InvalidField], routes!(tasks::logs))
+        .route(Need::Scope(Read), &[UnknownTask, TooManyListeners], routes!(events::task))
+        .route(Need::Scope(Read), &[InvalidField, TooManyListeners], routes!(events::ends))
+        .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::cancel))
+        .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::redrive))
+        .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::reschedule))
+        .route(Need::Scope(Operate), &[], routes!(operations::create))
+        .route(Need::Scope(Read), &[UnknownOperation], routes!(operations::get))
+        .route(Need::Scope(Read), &[InvalidField], routes!(queues::list))
+        .route(Need::Scope(Read), &[UnknownQueue, InvalidField], routes!(queues::get))
+        .route(Need::Scope(Operate), &[NotEmpty], routes!(queues::set))
+        .route(Need::Scope(Operate), &[UnknownQueue, InvalidField], routes!(queues::purge))
+        .route(Need::Scope(Operate), &[InvalidField], routes!(queues::pause))
+        .route(Need::Scope(Operate), &[InvalidField], routes!(queues::resume))
+        .route(Need::Scope(Read), &[InvalidField], routes!(schedules::list))
+        .route(Need::Scope(Read), &[UnknownSchedule], routes!(schedules::get))
+        .route(Need::Scope(Operate), &[UnknownJob], routes!(schedules::set))
+        .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::delete))
+        .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::pause))
+        .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::resume))
+        .route(Need::Scope(Read), &[InvalidField], routes!(jobs::list))
+        .route(Need::Scope(Read), &[UnknownJobName], routes!(jobs::get))
+        .route(Need::Scope(Read), &[InvalidField], routes!(workers::list))
+        .route(Need::Scope(Admin), &[TooManyKeys], routes!(keys::create))
+        .route(Need::Scope(Admin), &[InvalidField], routes!(keys::list))
+        .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::get))
+        .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::revoke))
+        .route(Need::Scope(Admin), &[InvalidField], routes!(actions::list))
+        .page(Need::Nothing, "/login", get(login::show).post(login::log_in))
+        .page(Need::Nothing, "/logout", post(login::log_out))
+        .page(Need::Nothing, "/assets/login.css", get(login::style))
+        .page(Need::Key, "/", get(|| async { Redirect::temporary("/docs") }));
+    let (router, document) = router.split_for_parts();
+    for path in ["/docs", "/docs/", "/docs/{*rest}", "/openapi.json"] {
+        needs.0.insert((Method::GET, path.to_owned()), Need::Key);
+    }
+    let router = router.merge(SwaggerUi::new("/docs").url("/openapi.json", document.clone()));
+    (router, needs, document)
+}
+
+/// Why a submit may be refused.
+const SUBMIT: &[Code] = &[KeyReused, UnknownParent, UnknownJob];
+
+impl Table {
+    fn new() -> Self {
+        Self { router: OpenApiRouter::with_openapi(openapi::document()), needs: Needs::default() }
+    }
+
+    /// A route that the document tells of, with the errors of its own that it may answer. Those that
+    /// follow from what it needs and takes are added to them.
+    fn route(
+        mut self,
+        need: Need,
+        codes: &[Code],
+        (schemas, mut paths, methods): UtoipaMethodRouter<Arc<App>>,
+    ) -> Self {
+        for (path, item) in &mut paths.paths {
+            for (method, operation) in openapi::operations(item) {
+                openapi::complete(&method, operation, need, codes);
+                self.needs.0.insert((method, path.clone()), need);
+            }
+        }
+        self.router = self.router.routes((schemas, paths, methods));
+        self
+    }
+
+    /// A page for people, of which the document does not tell.
+    fn page(mut self, need: Need, path: &str, methods: MethodRouter<Arc<App>>) -> Self {
+        for method in [Method::GET, Method::POST] {
+            self.needs.0.insert((method, path.to_owned()), need);
+        }
+        self.router = self.router.route(path, methods);
+        self
+    }
+}
