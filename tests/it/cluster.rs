@@ -144,13 +144,25 @@ impl Answer {
 impl Api {
     /// One request on a connection of its own; an error if the server is not there.
     pub(crate) fn request(self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
+        self.request_as(None, method, path, body)
+    }
+
+    /// The same, as whoever has a key.
+    pub(crate) fn request_as(
+        self,
+        key: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> std::io::Result<Answer> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(70)))?;
         let length = body.map_or(String::new(), |body| {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
         });
+        let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
         let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}\r\n");
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{key}{length}\r\n");
         stream.write_all(head.as_bytes())?;
         stream.write_all(body.unwrap_or_default().as_bytes())?;
         let mut answer = Vec::new();
@@ -169,6 +181,10 @@ impl Api {
 
     pub(crate) fn post(self, path: &str, body: &str) -> Answer {
         self.request("POST", path, Some(body)).expect("the API answers")
+    }
+
+    pub(crate) fn get_as(self, key: &str, path: &str) -> Answer {
+        self.request_as(Some(key), "GET", path, None).expect("the API answers")
     }
 
     /// Submits; answers the task's id.
