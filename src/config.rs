@@ -44,7 +44,7 @@ pub(crate) struct ServerArgs {
     concurrency: Option<NonZeroU32>,
     /// The queues to serve, and the share that each gets of the free slots first
     /// [default: all there are, in rotation]
-    #[arg(long, env = "SENTINEL_QUEUES", value_name = "NAME[=SHARE]", value_delimiter = ',')]
+    #[arg(long, env = "SENTINEL_QUEUES", value_name = "[NAMESPACE/]NAME[=SHARE]", value_delimiter = ',')]
     queues: Option<Vec<String>>,
     /// How long finished tasks are kept, and how many, such as `failed=30d/1000000`
     /// [default: completed=24h/1000000, failed=30d/1000000, cancelled=24h/1000000]
@@ -232,14 +232,18 @@ impl Config {
     }
 }
 
-/// Reads `NAME[=SHARE]`.
+/// Reads `[NAMESPACE/]NAME[=SHARE]`.
 fn served(queues: Option<Vec<String>>) -> Result<Served> {
     let Some(queues) = queues else { return Ok(Served::All) };
     let queues = queues.iter().map(|text| {
         let (name, share) = text.split_once('=').unwrap_or((text, "1"));
         let share = share.parse().ok().filter(|share| (1..=1000).contains(share));
         let share = share.with_context(|| format!("{text:?}: a share must be an integer from 1 to 1000"))?;
-        Ok((Namespace::default(), name.parse::<QueueName>()?, share))
+        let (namespace, name) = match name.split_once('/') {
+            Some((namespace, name)) => (namespace.parse()?, name),
+            None => (Namespace::default(), name),
+        };
+        Ok((namespace, name.parse::<QueueName>()?, share))
     });
     queues.collect::<Result<_>>().map(Served::Only)
 }
@@ -325,6 +329,15 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_to_serve_may_be_of_another_namespace() {
+        let config = resolve("queues = [\"a\", \"team/b=3\"]", ServerArgs::default()).unwrap();
+        let served = ["default", "team"].map(|name| name.parse::<Namespace>().unwrap());
+        let [default, team] = served;
+        let served = vec![(default, "a".parse().unwrap(), 1), (team, "b".parse().unwrap(), 3)];
+        assert!(matches!(config.worker.served, Served::Only(only) if only == served));
+    }
+
+    #[test]
     fn grants_and_ceilings_are_the_files() {
         let text = "[grants.job]\nscratch = \"1MiB\"\n[ceilings]\nmemory = \"2GiB\"";
         let config = resolve(text, ServerArgs::default()).unwrap();
@@ -368,6 +381,7 @@ mod tests {
         for (text, key) in [
             ("queues = [\"a b\"]", "queues"),
             ("queues = [\"a=0\"]", "share"),
+            ("queues = [\"A/b\"]", "namespace"),
             ("grace = \"5\"", "grace"),
             ("concurrency = 0", "concurrency"),
             ("retain = [\"lost=1h\"]", "retain"),

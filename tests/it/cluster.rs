@@ -81,6 +81,11 @@ impl Process {
     /// SIGTERM; answers the exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for its end; answers the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(30) {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
@@ -88,7 +93,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("it did not end within 30 s of SIGTERM");
+        panic!("it did not end within 30 s");
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

@@ -10,6 +10,7 @@ mod cli;
 mod cluster;
 mod contract;
 mod crashes;
+mod door;
 mod effects;
 mod faults;
 mod grants;
