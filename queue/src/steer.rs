@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     list::Filter,
-    names::{Millis, Priority, TaskId},
+    names::{Millis, Namespace, Priority, TaskId},
     queue::{Queue, exactly, groups, stored, text, when},
     state::Status,
     store::{Reply, Script, StoreError},
