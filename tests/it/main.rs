@@ -14,6 +14,7 @@ mod door;
 mod effects;
 mod faults;
 mod grants;
+mod keys;
 mod origins;
 mod redis_faults;
 mod schedules;

@@ -187,8 +187,11 @@ impl<S: Store> Store for Twice<S> {
     fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
             let first = self.0.run(script, args.clone()).await?;
-            // These take the next slice each time.
-            if matches!(script, Script::Sweep | Script::Reopen | Script::Operate | Script::Retain) {
+            // These take the next slice each time, or count what they are asked.
+            if matches!(
+                script,
+                Script::Sweep | Script::Reopen | Script::Operate | Script::Retain | Script::Admit
+            ) {
                 return Ok(first);
             }
             let again = self.0.run(script, args).await?;
