@@ -44,8 +44,8 @@ impl Browser {
         let Value::Object(capabilities) = capabilities else { unreachable!("it is an object") };
         let client = wait_for("a browser", || {
             let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
-            let connect = builder.capabilities(capabilities.clone()).connect(&format!("http://127.0.0.1:{port}"));
-            runtime.block_on(connect).ok()
+            let driver = format!("http://127.0.0.1:{port}");
+            runtime.block_on(builder.capabilities(capabilities.clone()).connect(&driver)).ok()
         });
         Self { client, runtime, _driver: driver, _dir: dir }
     }

@@ -75,7 +75,11 @@ fn three_servers_enforce_one_rate() {
     assert_eq!(admitted, 30);
     let refused = door.apis[1].get_as(&key, "/stats");
     let after = refused.head.lines().find_map(|line| line.strip_prefix("retry-after: "));
-    assert!((1..=2880).contains(&after.expect("when to come back").parse::<u32>().unwrap()), "{}", refused.head);
+    assert!(
+        (1..=2880).contains(&after.expect("when to come back").parse::<u32>().unwrap()),
+        "{}",
+        refused.head
+    );
 }
 
 /// What is asked a second after a key was revoked, or later, is refused.
@@ -94,7 +98,9 @@ fn a_revoked_key_is_refused_everywhere_within_a_second() {
     for _ in 0..5 {
         let (key, id) = door.key(json!({ "scopes": ["read"] }));
         for api in &door.apis {
-            wait_for("a server that knows the key", || (api.get_as(&key, "/stats").status == 200).then_some(()));
+            wait_for("a server that knows the key", || {
+                (api.get_as(&key, "/stats").status == 200).then_some(())
+            });
         }
         let revoked = door.apis[0].request_as(Some(&door.admin), "DELETE", &format!("/v1/keys/{id}"), None);
         assert_eq!(revoked.expect("the API answers").status, 200);

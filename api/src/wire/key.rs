@@ -48,7 +48,6 @@ pub(crate) struct RequestRateView {
 
 /// What a new key may do; what is left out does not bound it.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct NewKey {
     /// What people call it: 1 to 64 characters.
@@ -86,7 +85,6 @@ pub(crate) enum ScopeWord {
 
 /// How often a key may ask.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
 #[expect(dead_code, reason = "documents a request")]
 struct NewRequestRate {
     /// So many requests at once, if none came before,
