@@ -165,7 +165,7 @@ impl Queue {
 }
 
 /// The id of a request.
-fn request() -> Bytes {
+pub(crate) fn request() -> Bytes {
     text(&uuid::Uuid::new_v4().simple())
 }
 
