@@ -7,7 +7,7 @@ use sentinel_queue::{
     actions::{ActionInfo, NewAction},
 };
 
-use crate::bench::{Bench, START, on_both_homes};
+use crate::bench::{Bench, START, often, on_both_homes};
 
 fn action(namespace: Option<&str>) -> NewAction {
     NewAction {
@@ -23,6 +23,15 @@ fn action(namespace: Option<&str>) -> NewAction {
 
 async fn begin(bench: &Bench, namespace: Option<&str>) -> u64 {
     bench.queue.begin_action(&action(namespace)).await.unwrap()
+}
+
+async fn begin_often(bench: &Bench, times: usize, namespace: Option<&str>) {
+    let new = action(namespace);
+    let begin = || {
+        let (queue, new) = (bench.queue.clone(), new.clone());
+        async move { drop(queue.begin_action(&new).await.unwrap()) }
+    };
+    often(times, begin).await;
 }
 
 /// The numbers of actions, page by page.
@@ -68,9 +77,7 @@ on_both_homes! {
 
     async fn the_actions_of_one_namespace_are_found_among_many(bench: &Bench) {
         let mine = begin(bench, Some("mine")).await;
-        for _ in 0..2500 {
-            begin(bench, Some("theirs")).await;
-        }
+        begin_often(bench, 2500, Some("theirs")).await;
         begin(bench, None).await;
         let last = begin(bench, Some("mine")).await;
         // A thousand are looked at for each page.
@@ -80,9 +87,7 @@ on_both_homes! {
     }
 
     async fn the_newest_ten_thousand_are_kept(bench: &Bench) {
-        for _ in 0..10_001 {
-            begin(bench, None).await;
-        }
+        begin_often(bench, 10_001, None).await;
         let kept = pages(bench, None, 500).await.concat();
         assert_eq!(kept, (2..=10_001).rev().collect::<Vec<_>>());
     }

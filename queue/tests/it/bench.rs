@@ -19,6 +19,7 @@ use sentinel_queue::{
     task::{AttemptReport, ErrorReport, TaskError},
 };
 use sentinel_testkit::RedisServer;
+use tokio::task::JoinSet;
 
 pub(crate) const START: u64 = 1_800_000_000_000;
 
@@ -120,6 +121,23 @@ impl Bench {
 
     pub(crate) async fn get(&self, id: TaskId) -> Task {
         self.queue.get(id).await.unwrap().expect("the task is there")
+    }
+}
+
+/// Does a thing so often, many at a time.
+pub(crate) async fn often<F>(times: usize, act: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut acts = JoinSet::new();
+    for _ in 0..times {
+        if acts.len() == 500 {
+            acts.join_next().await.unwrap().unwrap();
+        }
+        acts.spawn(act());
+    }
+    while let Some(done) = acts.join_next().await {
+        done.unwrap();
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sentinel_queue::{KeyId, sessions::SessionToken};
 
-use crate::bench::{Bench, on_both_homes};
+use crate::bench::{Bench, often, on_both_homes};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -16,6 +16,14 @@ async fn open(bench: &Bench, lifetime: Duration) -> SessionToken {
     let token = SessionToken::generate();
     bench.queue.open_session(&token, &key(), lifetime).await.unwrap();
     token
+}
+
+async fn open_often(bench: &Bench, times: usize, lifetime: Duration) {
+    let open = || {
+        let queue = bench.queue.clone();
+        async move { queue.open_session(&SessionToken::generate(), &key(), lifetime).await.unwrap() }
+    };
+    often(times, open).await;
 }
 
 async fn is_open(bench: &Bench, token: &SessionToken) -> bool {
@@ -51,9 +59,7 @@ on_both_homes! {
     }
 
     async fn those_that_are_over_are_removed_when_others_are_opened(bench: &Bench) {
-        for _ in 0..150 {
-            open(bench, HOUR).await;
-        }
+        open_often(bench, 150, HOUR).await;
         let long = open(bench, 3 * HOUR).await;
         bench.advance(HOUR);
         let mut opened = vec![long];
@@ -72,9 +78,7 @@ on_both_homes! {
         let second = open(bench, HOUR).await;
         // The order is that of their opening, whatever the clock says.
         bench.step_back(HOUR);
-        for _ in 2..10_000 {
-            open(bench, 2 * HOUR).await;
-        }
+        open_often(bench, 9998, 2 * HOUR).await;
         assert!(is_open(bench, &first).await);
         let last = open(bench, HOUR).await;
         assert!(!is_open(bench, &first).await);
