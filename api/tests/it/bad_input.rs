@@ -378,7 +378,7 @@ async fn a_store_that_is_away_is_503_with_retry_after() {
     let nobody = format!("redis://127.0.0.1:{}", sentinel_testkit::free_port());
     let queue = Queue::new(std::sync::Arc::new(Redis::new(&nobody).unwrap()));
     let router = sentinel_api::router(queue.clone(), sentinel_api::ApiConfig::default());
-    let client = Client { router, queue };
+    let client = Client::of(router, queue);
     for path in ["/stats", "/readyz"] {
         let answer = client.get(path).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store_unavailable"));
