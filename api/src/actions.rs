@@ -67,7 +67,7 @@ pub(crate) async fn list(
         .cursor
         .as_deref()
         .map(|cursor| cursor.parse().map_err(|_| Problem::field("cursor", &"is none that was given out")));
-    let found = app.queue.actions(caller.grant.namespace.as_ref(), before.transpose()?, limit).await?;
+    let found = app.queue.actions(caller.grant().namespace.as_ref(), before.transpose()?, limit).await?;
     Ok(Json(ActionList {
         actions: found.actions.into_iter().map(view).collect(),
         next_cursor: found.next.map(|next| next.to_string()),

@@ -28,7 +28,9 @@ impl Door {
             others.push(stack.api_at(api));
             apis.push(api);
         }
-        apis.iter().for_each(|api| api.wait_until_ready(0));
+        for api in &apis {
+            api.wait_until_ready(0);
+        }
         let made = stack.api.post("/v1/keys", r#"{"name":"admin","scopes":["admin"]}"#).json();
         let admin = made["key"].as_str().expect("a key").to_owned();
         for api in &apis {

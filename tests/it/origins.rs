@@ -129,7 +129,8 @@ fn rebound(keys: bool) -> (Value, Process, tempfile::TempDir, Api) {
     wait_for("the server", || api.request("GET", "/healthz", None).ok());
     // It may still have a connection to the server from which the page came.
     wait_for("the other server", || {
-        let script = "fetch('/').then(a => a.text()).then(text => arguments[0](text), () => arguments[0](''))";
+        let script =
+            "fetch('/').then(a => a.text()).then(text => arguments[0](text), () => arguments[0](''))";
         let heard = browser.run(script, vec![]);
         (!["hello", ""].contains(&heard.as_str()?)).then_some(())
     });
