@@ -13,7 +13,7 @@ pub(crate) async fn run(config: Config) -> Result<()> {
     let listener = serve::listen(&config).await?;
     let queue = match &config.redis {
         Some(url) => {
-            let Some(queue) = serve::redis_queue(url, &shutdown).await? else { return Ok(()) };
+            let Some(queue) = serve::redis_queue(&config, url, &shutdown).await? else { return Ok(()) };
             queue
         }
         None => embedded(&config).await?,

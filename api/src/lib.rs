@@ -13,8 +13,11 @@ mod events;
 mod health;
 mod host;
 mod jobs;
+mod layers;
+mod metrics;
 mod openapi;
 mod operations;
+mod origin;
 mod page;
 mod problem;
 mod queues;
@@ -23,6 +26,7 @@ mod segment;
 mod server;
 mod steer;
 mod tasks;
+mod tls;
 mod watch;
 mod wire;
 mod workers;
@@ -32,17 +36,28 @@ use std::sync::Arc;
 use axum::{Router, middleware, response::Redirect, routing::get};
 use sentinel_queue::{Namespace, Queue};
 use tokio::sync::Semaphore;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 use self::{advertised::Advertised, ends::Ends, events::LISTENERS, problem::Problem, watch::Watchers};
-pub use self::{problem::Code, server::serve};
+pub use self::{
+    metrics::Metrics,
+    origin::{NoOrigin, Origin},
+    problem::Code,
+    server::{Limits, Server, serve},
+    tls::{Tls, TlsError},
+};
 
 /// How the API answers.
 #[derive(Clone, Debug, Default)]
 pub struct ApiConfig {
     /// Names by which it may be called, besides those of this machine's loopback.
     pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may call it, besides its own.
+    pub allowed_origins: Vec<Origin>,
+    /// Whether it is reached by TLS alone.
+    pub has_tls: bool,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// What all handlers share.
@@ -65,9 +80,10 @@ pub fn router(queue: Queue, config: ApiConfig) -> Router {
     let listeners = Arc::new(Semaphore::new(LISTENERS));
     let namespace = Namespace::default();
     let ends = Ends::new(queue.clone(), namespace.clone());
-    let app = Arc::new(App { queue, config, namespace, advertised, watchers, ends, listeners });
+    let app =
+        Arc::new(App { queue, config: config.clone(), namespace, advertised, watchers, ends, listeners });
     let (routes, document) = openapi::routes().split_for_parts();
-    routes
+    let routes = routes
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .route("/", get(|| async { Redirect::temporary("/docs") }))
         .fallback(|| async { Problem::of(Code::NotFound, "there is nothing at this address: see /docs") })
@@ -75,6 +91,6 @@ pub fn router(queue: Queue, config: ApiConfig) -> Router {
             Problem::of(Code::MethodNotAllowed, "this address does not take this method: see /docs")
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), host::check))
-        .layer(CatchPanicLayer::custom(|_panic| problem::internal("a handler panicked")))
-        .with_state(app)
+        .with_state(app);
+    layers::around(routes, &config)
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, events, health, jobs, operations, problem::Code, queues, schedules, steer, tasks, workers};
+use crate::{
+    App, events, health, jobs, metrics, operations, problem::Code, queues, schedules, steer, tasks, workers,
+};
 
 /// What the document says besides its routes.
 #[derive(OpenApi)]
@@ -50,4 +52,5 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(workers::list))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::read))
 }

@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args};
 use sentinel_queue::{
     Namespace, Queue,
     audit::{Audit, TOLD},
-    store::{embedded::Embedded, redis::Redis},
+    store::embedded::Embedded,
 };
 use serde_json::json;
 
@@ -20,6 +20,7 @@ use super::{
     out::{self, printable},
     progress,
 };
+use crate::serve::open_redis;
 
 #[derive(Args)]
 #[group(skip)]
@@ -28,6 +29,9 @@ pub(super) struct AuditArgs {
     /// The Redis or Valkey server that holds the queue; it may be in use
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// Who signed the certificate of a Redis at rediss://, as PEM [default: the well-known authorities]
+    #[arg(long, env = "SENTINEL_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
     /// The directory of an embedded store that no process has open
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -52,7 +56,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<ExitCode> {
 
 async fn audit(args: &AuditArgs) -> Result<Audit> {
     let queue = match (&args.redis, &args.data_dir) {
-        (Some(url), _) => Queue::new(Arc::new(Redis::new(url)?)),
+        (Some(url), _) => Queue::new(Arc::new(open_redis(url, args.redis_ca.as_deref())?)),
         (None, Some(dir)) => Queue::new(Arc::new(open(dir)?)),
         (None, None) => bail!("say which store: --redis URL or --data-dir DIR"),
     };

@@ -1,11 +1,15 @@
 //! A client of the API: sends requests, and turns its errors into sentences.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
-use ureq::{Agent, Body, RequestBuilder, http::Response, http::StatusCode};
+use ureq::{
+    Agent, Body, RequestBuilder,
+    http::{Response, StatusCode, Uri},
+    tls::TlsConfig,
+};
 
 /// Longer than any answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -84,7 +88,22 @@ impl ApiError {
 
 impl Client {
     pub(super) fn new(server: &str, json: bool) -> Self {
-        let config = || Agent::config_builder().http_status_as_error(false);
+        Self::with_tls(server, json, &TlsConfig::default())
+    }
+
+    /// A client that asks whether a server is well. A server of this machine is not asked to prove by
+    /// its certificate who it is: that names it as others call it, and to whoever could answer
+    /// in its place here nothing is told.
+    pub(super) fn to_check(server: &str) -> Self {
+        let uri = server.parse::<Uri>().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        Self::with_tls(server, false, &TlsConfig::builder().disable_verification(is_here).build())
+    }
+
+    fn with_tls(server: &str, json: bool, tls: &TlsConfig) -> Self {
+        let config = || Agent::config_builder().http_status_as_error(false).tls_config(tls.clone());
         let agent = config().timeout_global(Some(TIMEOUT)).build().into();
         let streams = config().timeout_connect(Some(TIMEOUT)).timeout_per_read(Some(SILENCE)).build().into();
         Self { agent, streams, server: server.trim_end_matches('/').to_owned(), json }

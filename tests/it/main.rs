@@ -14,3 +14,4 @@ mod faults;
 mod grants;
 mod redis_faults;
 mod schedules;
+mod tls;

@@ -1,9 +1,12 @@
 //! The API over a real store, driven as clients drive it.
 
 mod bad_input;
+mod browsers;
 mod client;
 mod document;
 mod life;
 mod reading;
 mod schedules;
+mod server;
+mod tls;
 mod wire;

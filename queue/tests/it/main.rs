@@ -10,3 +10,4 @@ mod limits;
 mod model;
 mod schedules;
 mod subscription;
+mod tls;
