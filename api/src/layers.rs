@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::{ApiConfig, problem};
 
 /// Smaller answers are sent as they are.
-const COMPRESSED: u16 = 1024;
+const COMPRESSED: u64 = 1024;
 
 /// How long a client's name for a request may be.
 const LONGEST_ID: usize = 128;

@@ -226,7 +226,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Seen<I> {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
+        buffers: &[std::io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
         self.wrote(written)

@@ -175,10 +175,14 @@ enum Step {
 
 /// Whether nothing could be written for too long.
 fn is_timed_out(error: &(dyn Error + 'static)) -> bool {
-    let mut errors = std::iter::successors(Some(error), |error| error.source());
-    errors.any(|error| {
-        error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-    })
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn builder() -> Builder<TokioExecutor> {
