@@ -12,7 +12,7 @@ use sentinel_queue::actions::{ActionInfo, NewAction};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, auth::Caller, page::Asked, problem::Problem, query::Query, wire::time};
+use crate::{App, auth::Caller, layers::RequestId, page::Asked, problem::Problem, query::Query, wire::time};
 
 /// What an operator did.
 #[derive(Serialize, ToSchema)]
@@ -98,7 +98,7 @@ pub(crate) async fn recorded(
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let request_id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    let request_id = request.extensions().get::<RequestId>().map(RequestId::as_str);
     let action = NewAction {
         key: caller.key.as_ref().map(|key| key.id.clone()),
         who: caller.name().to_owned(),

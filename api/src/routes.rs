@@ -16,11 +16,11 @@ use utoipa_axum::{
 };
 use utoipa_swagger_ui::SwaggerUi;
 
-#[expect(clippy::enum_glob_use, reason = "the table is read by its words")]
+#[allow(clippy::enum_glob_use, reason = "the table is read by its words")]
 use crate::problem::Code::{self, *};
 use crate::{
-    App, actions, auth::login, events, health, jobs, keys, openapi, operations, queues, schedules, steer,
-    tasks, workers,
+    App, actions, auth::login, events, health, jobs, keys, metrics, openapi, operations, queues, schedules,
+    steer, tasks, workers,
 };
 
 /// What a request must bring to be let through.
@@ -67,6 +67,7 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::submit))
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::create))
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::batch))
+        .route(Need::Scope(Read), &[], routes!(metrics::read))
         .route(Need::Scope(Read), &[], routes!(tasks::stats))
         .route(Need::Scope(Read), &[InvalidField], routes!(tasks::list))
         .route(Need::Scope(Read), &[UnknownTask, InvalidField], routes!(tasks::get))

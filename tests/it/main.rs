@@ -18,3 +18,4 @@ mod keys;
 mod origins;
 mod redis_faults;
 mod schedules;
+mod tls;

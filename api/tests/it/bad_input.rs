@@ -387,3 +387,38 @@ async fn a_store_that_is_away_is_503_with_retry_after() {
     }
     assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
 }
+
+/// Wherever JSON is taken, it may be nested so deep and not deeper.
+#[tokio::test]
+async fn json_that_is_nested_too_deep_is_400_wherever_it_is_taken() {
+    let client = Client::new();
+    let id = client.submit(r#"{"payload":{"job":"a"}}"#).await;
+    let reschedule = format!("/v1/tasks/{id}/reschedule");
+    for (method, path) in [
+        ("POST", "/submit-task"),
+        ("POST", "/v1/tasks"),
+        ("POST", "/v1/tasks/batch"),
+        ("POST", &reschedule),
+        ("POST", "/v1/operations"),
+        ("PUT", "/v1/queues/default"),
+        ("PUT", "/v1/schedules/nightly"),
+    ] {
+        for depth in [200, 10_000] {
+            for nested in ["[".repeat(depth), "{\"x\":".repeat(depth)] {
+                let body = format!("{{\"x\":{nested}");
+                let answer = if method == "PUT" {
+                    client.put(path, &body).await
+                } else {
+                    client.post(path, body).await
+                };
+                assert_eq!(
+                    (answer.status.as_u16(), answer.code().as_str()),
+                    (400, "malformed_json"),
+                    "{path}"
+                );
+                let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains("nested deeper"), "{path}: {detail}");
+            }
+        }
+    }
+}

@@ -2,9 +2,12 @@
 
 mod auth;
 mod bad_input;
+mod browsers;
 mod client;
 mod document;
 mod life;
 mod reading;
 mod schedules;
+mod server;
+mod tls;
 mod wire;
