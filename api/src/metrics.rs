@@ -149,6 +149,10 @@ impl Metrics {
     }
 
     /// All of them, as `OpenMetrics` text.
+    ///
+    /// # Panics
+    ///
+    /// Never: a string takes all that is written to it.
     pub fn text(&self) -> String {
         let mut text = String::new();
         text::encode(&mut text, &self.0.registry).expect("a string takes all");

@@ -100,7 +100,7 @@ impl Tls {
             match tokio::task::spawn_blocking(move || files.look()).await {
                 Ok(Ok(false)) => {}
                 Ok(Ok(true)) => {
-                    tracing::info!(file = %self.files.cert.display(), "a new certificate is used")
+                    tracing::info!(file = %self.files.cert.display(), "a new certificate is used");
                 }
                 Ok(Err(error)) => {
                     tracing::error!(%error, "a new certificate or key is not fit for use: the old ones stay");

@@ -124,9 +124,10 @@ impl Drop for RedisServer {
 
 fn spawn(port: u16, dir: &Path, args: &[String], has_tls: bool) -> Option<Child> {
     // One that was built without TLS takes none of its settings.
-    let (ports, is_there): (&[_], fn(u16) -> bool) = match has_tls {
-        true => (&[("--port", 0), ("--tls-port", port)], accepts),
-        false => (&[("--port", port)], answers),
+    let (ports, is_there): (&[_], fn(u16) -> bool) = if has_tls {
+        (&[("--port", 0), ("--tls-port", port)], accepts)
+    } else {
+        (&[("--port", port)], answers)
     };
     let mut child = Command::new("redis-server")
         .args(ports.iter().flat_map(|(name, port)| [(*name).to_owned(), port.to_string()]))

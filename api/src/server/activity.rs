@@ -137,9 +137,10 @@ impl State {
             return Due::Later(due);
         }
         let waits = self.asked.values().any(|&asked| asked + limits.stalled <= now);
-        match self.takes(now, limits.least_rate) || !waits {
-            true => Due::Later(now + limits.stalled),
-            false => Due::End(Some(Ending::Stalled)),
+        if self.takes(now, limits.least_rate) || !waits {
+            Due::Later(now + limits.stalled)
+        } else {
+            Due::End(Some(Ending::Stalled))
         }
     }
 

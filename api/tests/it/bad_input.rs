@@ -404,8 +404,8 @@ async fn json_that_is_nested_too_deep_is_400_wherever_it_is_taken() {
         ("PUT", "/v1/schedules/nightly"),
     ] {
         for depth in [200, 10_000] {
-            for nested in ["[".repeat(depth), "{\"x\":".repeat(depth)] {
-                let body = format!("{{\"x\":{nested}");
+            for (open, close) in [("[", "]"), ("{\"x\":", "}")] {
+                let body = format!("{{\"x\":{}1{}}}", open.repeat(depth), close.repeat(depth));
                 let answer = if method == "PUT" {
                     client.put(path, &body).await
                 } else {

@@ -17,7 +17,7 @@ const PAGE: &str = "https://dash.example";
 fn open() -> Client {
     let queue = Queue::new(Arc::new(Embedded::in_memory()));
     let config = ApiConfig { allowed_origins: vec![PAGE.parse().unwrap()], ..ApiConfig::default() };
-    Client { router: router(queue.clone(), config), queue }
+    Client::of(router(queue.clone(), config), queue)
 }
 
 fn header_of<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {

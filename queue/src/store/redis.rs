@@ -10,7 +10,10 @@ mod listener;
 use std::{
     collections::HashMap,
     io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -176,9 +179,14 @@ impl Line {
     }
 }
 
+/// What went wrong, as the client holds it.
+type Shared = Arc<dyn std::error::Error + Send + Sync>;
+
 /// Whether a connection failed because the server's certificate is not one that is trusted.
 fn is_untrusted(error: &RedisError) -> bool {
-    let error = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    // The client holds what went wrong in an `Arc`, which is an error of its own.
+    let shared = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Shared>());
+    let error = shared.and_then(|shared| shared.downcast_ref::<io::Error>());
     let error = error.and_then(io::Error::get_ref).and_then(|error| error.downcast_ref::<rustls::Error>());
     matches!(error, Some(rustls::Error::InvalidCertificate(_)))
 }

@@ -45,7 +45,7 @@ async fn a_task_runs_over_tls_as_a_user_with_a_password() {
     let worker = Instance::random("test");
     let claim = Turn { number: 1, settlements: vec![], wanted: 1 };
     let claimed = queue.settle_and_claim(&worker, &Served::All, &claim).await.unwrap().claimed;
-    assert_eq!(claimed[0].id, task.id);
+    assert_eq!(claimed[0].definition.id, task.id);
     let done = Verdict::Complete(Bytes::from_static(b"1"));
     let settlement = Settlement::of(&claimed[0], done, AttemptReport::default(), Bytes::new());
     let settle = Turn { number: 2, settlements: vec![settlement], wanted: 0 };
