@@ -64,7 +64,7 @@ pub(crate) struct ServerArgs {
     /// Names by which the API may be called besides localhost
     #[arg(long, env = "SENTINEL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     allow_host: Option<Vec<String>>,
-    /// Origins whose pages may call the API besides its own, such as https://dash.example
+    /// Origins whose pages may call the API besides its own, such as `https://dash.example`
     #[arg(long, env = "SENTINEL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origin: Option<Vec<String>>,
     /// The certificate with which the API is served by TLS, and those that signed it, as PEM; a new
