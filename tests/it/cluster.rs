@@ -262,8 +262,7 @@ impl Stack {
         let redis = sentinel_queue::store::redis::Redis::new(&self.redis.url()).expect("a URL");
         let queue = sentinel_queue::Queue::new(std::sync::Arc::new(redis));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let namespace = sentinel_queue::Namespace::default();
-        let audit = runtime.block_on(queue.audit(&namespace, |_| ())).expect("Redis answers");
+        let audit = runtime.block_on(queue.audit(|_| ())).expect("Redis answers");
         assert_eq!(audit.problems, Vec::<String>::new());
     }
 

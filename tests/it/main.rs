@@ -12,5 +12,6 @@ mod crashes;
 mod effects;
 mod faults;
 mod grants;
+mod keys;
 mod redis_faults;
 mod schedules;
