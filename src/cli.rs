@@ -201,7 +201,7 @@ struct ClientArgs {
         global = true
     )]
     server: String,
-    /// The API key to show; what is said here others on this machine can see, SENTINEL_KEY they cannot
+    /// The API key to show; what is said here others on this machine can see, `SENTINEL_KEY` they cannot
     #[arg(long, env = "SENTINEL_KEY", value_name = "KEY", hide_env_values = true, global = true)]
     key: Option<String>,
     /// A file that holds the API key
@@ -257,7 +257,7 @@ impl Cli {
             Command::Job(command) => job::run(command),
             Command::Audit(args) => audit::run(&args),
             Command::Bench(args) => bench::run(args),
-            Command::Key { command, store, client } => key::run(command, &store, client),
+            Command::Key { command, store, client } => key::run(&command, &store, client),
             Command::Actions { pages, client } => actions::run(&pages, &client.resolve()?),
             Command::Stats(client) => stats::run(&client.resolve()?),
             Command::Health(args) => health::run(args),

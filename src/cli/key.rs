@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use sentinel_queue::{
     ApiKey, JobName, KeyId, KeyInfo, Millis, Namespace, Queue, QueueName, Scope, duration,
@@ -14,6 +15,7 @@ use sentinel_queue::{
     request::{self, NewKey},
 };
 use serde_json::{Map, Value, json};
+use tokio::runtime::{Builder, Runtime};
 
 use super::{
     ClientArgs, Output,
@@ -74,83 +76,113 @@ const COLUMNS: &[Column<'static>] = &[
     ("revoked", &|key| cell(&key["revoked_at"])),
 ];
 
-pub(super) fn run(command: KeyCommand, store: &StoreArgs, client: ClientArgs) -> Result<ExitCode> {
-    if !store.is_named() {
-        return by_api(command, &client.resolve()?);
-    }
-    let json = client.output == Output::Json;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(in_store(command, store, json))
-}
-
-fn by_api(command: KeyCommand, client: &Client) -> Result<ExitCode> {
+pub(super) fn run(command: &KeyCommand, store: &StoreArgs, client: ClientArgs) -> Result<ExitCode> {
+    let output = client.output;
+    let keys = Keys::of(store, client)?;
     match command {
         KeyCommand::Create(args) => {
-            let body = args.body(now())?;
-            let answer = client.post("/v1/keys", Some(&body))?;
-            show_made(&client::parse(&answer)?, client.json)?;
+            let made = keys.create(&args.body(now())?)?;
+            if output == Output::Json {
+                out::line(made)?;
+            } else {
+                eprintln!(
+                    "the key {} ({}), which is told this once:",
+                    cell(&made["key_id"]),
+                    cell(&made["name"])
+                );
+                // Alone, so that it can be put where it belongs.
+                out::line(made["key"].as_str().context("the API told no key")?)?;
+            }
         }
-        KeyCommand::List => list(client)?,
+        KeyCommand::List => {
+            let found = Value::from(keys.list()?);
+            if output == Output::Json {
+                out::line(json!({"keys": found, "next_cursor": null}))?;
+            } else {
+                table::print(&found, COLUMNS)?;
+            }
+        }
         KeyCommand::Revoke { id } => {
-            let answer = client.delete(&format!("/v1/keys/{id}"))?;
-            show_revoked(&client::parse(&answer)?, client.json)?;
+            let key = keys.revoke(id)?;
+            if output == Output::Json {
+                out::line(key)?;
+            } else {
+                out::line(format_args!("{id}: revoked at {}", cell(&key["revoked_at"])))?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// All of them: a page is a line of JSON, a table is one.
-fn list(client: &Client) -> Result<()> {
+/// Where keys are made; all is said as the API says it.
+enum Keys<'a> {
+    ByApi(Box<Client>),
+    InStore(&'a StoreArgs, Runtime),
+}
+
+impl<'a> Keys<'a> {
+    fn of(store: &'a StoreArgs, client: ClientArgs) -> Result<Self> {
+        Ok(if store.is_named() {
+            Self::InStore(store, Builder::new_current_thread().enable_all().build()?)
+        } else {
+            Self::ByApi(Box::new(client.resolve()?))
+        })
+    }
+
+    fn create(&self, body: &str) -> Result<Value> {
+        match self {
+            Self::ByApi(client) => client::parse(&client.post("/v1/keys", Some(body))?),
+            Self::InStore(store, runtime) => {
+                let new = request::new_key(&Bytes::copy_from_slice(body.as_bytes()))?;
+                let (key, info) = runtime.block_on(async { make(&store.open_or_make()?, new).await })?;
+                let mut made = view(&info);
+                made["key"] = key.expose().into();
+                Ok(made)
+            }
+        }
+    }
+
+    fn list(&self) -> Result<Vec<Value>> {
+        match self {
+            Self::ByApi(client) => all_pages(client),
+            Self::InStore(store, runtime) => runtime.block_on(async {
+                let keys = all(&store.open()?).await?;
+                Ok(keys.iter().map(view).collect())
+            }),
+        }
+    }
+
+    fn revoke(&self, id: &KeyId) -> Result<Value> {
+        match self {
+            Self::ByApi(client) => client::parse(&client.delete(&format!("/v1/keys/{id}"))?),
+            Self::InStore(store, runtime) => runtime.block_on(async {
+                let queue = store.open()?;
+                if queue.revoke_key(id).await?.is_none() {
+                    bail!("no key has the id {id}");
+                }
+                let keys = all(&queue).await?;
+                keys.iter().find(|key| key.id == *id).map(view).context("the key is gone")
+            }),
+        }
+    }
+}
+
+fn all_pages(client: &Client) -> Result<Vec<Value>> {
     let limit = MOST.to_string();
     let mut cursor: Option<String> = None;
     let mut keys = Vec::new();
     loop {
         let mut parameters = vec![("limit", &*limit)];
         parameters.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let answer = client.get_with("/v1/keys", &parameters)?;
-        let mut page = client::parse(&answer)?;
-        if client.json {
-            out::line(&answer)?;
-        } else if let Value::Array(found) = page["keys"].take() {
+        let mut page = client::parse(&client.get_with("/v1/keys", &parameters)?)?;
+        if let Value::Array(found) = page["keys"].take() {
             keys.extend(found);
         }
         match page["next_cursor"].as_str() {
             Some(next) => cursor = Some(next.to_owned()),
-            None if client.json => return Ok(()),
-            None => return table::print(&Value::from(keys), COLUMNS),
+            None => return Ok(keys),
         }
     }
-}
-
-async fn in_store(command: KeyCommand, store: &StoreArgs, json: bool) -> Result<ExitCode> {
-    match command {
-        KeyCommand::Create(args) => {
-            let new = request::new_key(&args.body(now())?.into())?;
-            let (key, info) = make(&store.open_or_make()?, new).await?;
-            let mut made = view(&info);
-            made["key"] = key.expose().into();
-            show_made(&made, json)?;
-        }
-        KeyCommand::List => {
-            let keys = all(&store.open()?).await?;
-            let keys: Vec<_> = keys.iter().map(view).collect();
-            if json {
-                out::line(json!({"keys": keys, "next_cursor": null}))?;
-            } else {
-                table::print(&Value::from(keys), COLUMNS)?;
-            }
-        }
-        KeyCommand::Revoke { id } => {
-            let queue = store.open()?;
-            if queue.revoke_key(&id).await?.is_none() {
-                bail!("no key has the id {id}");
-            }
-            let keys = all(&queue).await?;
-            let key = keys.iter().find(|key| key.id == id).context("the key is gone")?;
-            show_revoked(&view(key), json)?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn make(queue: &Queue, new: NewKey) -> Result<(ApiKey, KeyInfo)> {
@@ -184,7 +216,7 @@ impl CreateArgs {
         });
         let fields = [
             ("name", Some(Value::from(&*self.name))),
-            ("scopes", Some(Value::from_iter(self.scopes.iter().map(|scope| scope.as_str())))),
+            ("scopes", Some(self.scopes.iter().map(|scope| scope.as_str()).collect())),
             ("namespace", self.for_namespace.as_ref().map(|namespace| namespace.as_str().into())),
             ("jobs", names(self.jobs.iter().map(JobName::as_str).collect())),
             ("queues", names(self.queues.iter().map(QueueName::as_str).collect())),
@@ -237,21 +269,4 @@ fn view(key: &KeyInfo) -> Value {
 fn rate_cell(key: &Value) -> String {
     let rate = &key["rate"];
     if rate.is_null() { "-".into() } else { format!("{}/{}", rate["requests"], cell(&rate["per"])) }
-}
-
-/// The key alone, so that it can be put where it belongs.
-fn show_made(made: &Value, json: bool) -> Result<()> {
-    if json {
-        return out::line(made);
-    }
-    let key = made["key"].as_str().context("the API told no key")?;
-    eprintln!("the key {} ({}), which is told this once:", cell(&made["key_id"]), cell(&made["name"]));
-    out::line(key)
-}
-
-fn show_revoked(key: &Value, json: bool) -> Result<()> {
-    if json {
-        return out::line(key);
-    }
-    out::line(format_args!("{}: revoked at {}", cell(&key["key_id"]), cell(&key["revoked_at"])))
 }

@@ -11,17 +11,19 @@
 
 local ns, limit = ARGV[2], tonumber(ARGV[4])
 local LOOKS = 1000
-local last = last_action()
-local first = math.max(1, last - KEPT + 1)
+local last = tonumber(redis.call('GET', KEYS[1] .. 'actseq') or 0)
 local number = math.min(last, (tonumber(ARGV[3]) or last + 1) - 1)
-local stop = math.max(first, number - LOOKS + 1)
+local stop = number - LOOKS
 local found = {}
-while number >= stop and #found < 2 * limit do
+while number > stop and #found < 2 * limit do
   local act, record = action_of(number)
-  if act and (ns == '' or act.ns == ns) then
+  if not act then
+    -- Nor are those before it.
+    return { '', found }
+  elseif ns == '' or act.ns == ns then
     found[#found + 1] = digits(number)
     found[#found + 1] = record
   end
   number = number - 1
 end
-return { number >= first and digits(number + 1) or '', found }
+return { action_of(number) and digits(number + 1) or '', found }

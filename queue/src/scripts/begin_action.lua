@@ -9,6 +9,7 @@
 -- use: clock record action
 
 local P, id = KEYS[1], ARGV[2]
+local KEPT = 10000
 local known = redis.call('HGET', P .. 'actids', id)
 if known then
   return known

@@ -131,7 +131,7 @@ where
 {
     let mut acts = JoinSet::new();
     for _ in 0..times {
-        if acts.len() == 500 {
+        if acts.len() == 50 {
             acts.join_next().await.unwrap().unwrap();
         }
         acts.spawn(act());

@@ -35,7 +35,7 @@ on_both_homes! {
         let token = open(bench, HOUR).await;
         assert_eq!(bench.queue.session(&token).await.unwrap(), Some(key()));
         assert!(!is_open(bench, &SessionToken::generate()).await);
-        bench.advance(HOUR - Duration::from_millis(1));
+        bench.advance(HOUR.saturating_sub(Duration::from_millis(1)));
         assert!(is_open(bench, &token).await);
         bench.advance(Duration::from_millis(1));
         assert!(!is_open(bench, &token).await);

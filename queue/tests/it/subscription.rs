@@ -25,7 +25,7 @@ const CHANNEL: Bytes = Bytes::from_static(b"{s0}:a channel");
 /// A dead connection must be noticed, and a new one be made, within this.
 const NOTICED: Duration = Duration::from_secs(10);
 
-async fn heard(listener: &mut Subscription) -> Heard {
+pub(crate) async fn heard(listener: &mut Subscription) -> Heard {
     tokio::time::timeout(Duration::from_secs(20), listener.next()).await.expect("something is heard")
 }
 

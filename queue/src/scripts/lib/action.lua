@@ -8,12 +8,6 @@
 -- namespace   in which it was done, or ''
 -- status      what it was answered, or '' until then
 -- tail        the rest (opaque)
-local KEPT = 10000
-
-local function last_action()
-  return tonumber(redis.call('GET', KEYS[1] .. 'actseq') or 0)
-end
-
 local function action_of(number)
   local record = redis.call('HGET', KEYS[1] .. 'acts', digits(number))
   if not record then
