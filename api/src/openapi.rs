@@ -7,10 +7,11 @@ use serde_json::json;
 use utoipa::{
     OpenApi, PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
+        Array, ContentBuilder, Header, Object, ObjectBuilder, OneOf, Ref, RefOr, Required, Response,
+        ResponseBuilder, Schema,
         example::ExampleBuilder,
-        path::{Operation, PathItem},
-        schema::{AllOfBuilder, Type},
+        path::{Operation, Parameter, ParameterIn, PathItem},
+        schema::{AllOfBuilder, SchemaType, Type},
         security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
@@ -18,6 +19,7 @@ use utoipa::{
 use crate::{
     problem::{Code, Problem},
     routes::Need,
+    wire::kind,
 };
 
 /// What the document says besides its routes.
@@ -25,8 +27,20 @@ use crate::{
 #[openapi(
     info(
         title = "Sentinel",
-        description = "Runs tasks as sandboxed WebAssembly components. Errors are \
-                       `application/problem+json` with a stable `code`.",
+        description = "Runs tasks as sandboxed WebAssembly components.\n\nErrors are `application/problem+json` \
+                       with a stable `code`. What may be left out is never null: leave it out. Fields and \
+                       parameters that are not known are refused; answers may get more fields.\n\nA range \
+                       that a pattern cannot tell, such as that of a duration, is told beside it.",
+    ),
+    tags(
+        (name = "tasks", description = "Submit tasks, read them, wait for them, follow them, steer them."),
+        (name = "operations", description = "The same done to many tasks: begun at once, carried out by and by."),
+        (name = "queues", description = "What tasks wait in: how fast it is emptied, and whether."),
+        (name = "schedules", description = "Tasks that are submitted again and again."),
+        (name = "jobs", description = "What the workers can run."),
+        (name = "workers", description = "Who runs it."),
+        (name = "keys", description = "Who may do what, and what was done."),
+        (name = "health", description = "Whether the server is there, and can be used."),
     ),
     components(schemas(Code, Problem))
 )]
@@ -36,6 +50,7 @@ struct Document;
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     let components = document.components.get_or_insert_default();
+    kind::add(components);
     let mut key = Http::new(HttpAuthScheme::Bearer);
     key.description = Some("A key, made with `sentinel key create`.".to_owned());
     components.add_security_scheme("key", SecurityScheme::Http(key));
@@ -53,30 +68,51 @@ pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &
         .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Adds what follows from the rules for all routes: who may ask, and which errors there are.
+/// Adds what follows from the rules for all routes: who may ask, by which headers, and which errors
+/// there are.
 pub(crate) fn complete(method: &Method, operation: &mut Operation, need: Need, own: &[Code]) {
-    let mut codes = own.to_vec();
-    codes.extend([Code::Misdirected, Code::Internal]);
-    if !method.is_safe() {
-        codes.push(Code::CrossOrigin);
-    }
-    if operation.request_body.is_some() {
-        codes.extend([
-            Code::MalformedJson,
-            Code::Incomplete,
-            Code::TooLarge,
-            Code::NotJson,
-            Code::InvalidField,
-        ]);
+    let codes = codes(method, operation, need, own);
+    for parameter in operation.parameters.iter_mut().flatten() {
+        parameter.schema.as_mut().map(forbid_null);
     }
     if need != Need::Nothing {
-        codes.extend([Code::Unauthenticated, Code::Forbidden, Code::RateLimited, Code::StoreUnavailable]);
+        operation.parameters.get_or_insert_default().push(namespace());
         let scopes: Vec<&str> = match need {
             Need::Scope(scope) => vec![scope.as_str()],
             Need::Nothing | Need::Key => Vec::new(),
         };
         let security = ["key", "session"].map(|scheme| SecurityRequirement::new(scheme, scopes.clone()));
         operation.security = Some(security.into());
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, codes) in codes {
+        responses.insert(status.to_string(), RefOr::T(problem(&codes)));
+    }
+    for response in responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.headers.extend(headers(need));
+        }
+    }
+}
+
+/// The errors that an operation can answer, by their status.
+fn codes(method: &Method, operation: &Operation, need: Need, own: &[Code]) -> BTreeMap<u16, Vec<Code>> {
+    let mut codes = own.to_vec();
+    codes.extend([Code::Misdirected, Code::Internal]);
+    if !method.is_safe() {
+        codes.push(Code::CrossOrigin);
+    }
+    if operation.parameters.iter().flatten().any(|parameter| parameter.parameter_in == ParameterIn::Path) {
+        codes.push(Code::NotFound);
+    }
+    if operation.request_body.is_some() {
+        codes.extend([Code::MalformedJson, Code::Incomplete, Code::TooLarge, Code::NotJson]);
+    }
+    if need != Need::Nothing {
+        // Of a session, reading is refused to pages of other origins, too. The field that is not
+        // acceptable may be the namespace.
+        codes.extend([Code::Unauthenticated, Code::Forbidden, Code::CrossOrigin, Code::InvalidField]);
+        codes.extend([Code::RateLimited, Code::StoreUnavailable]);
     }
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in codes {
@@ -85,8 +121,88 @@ pub(crate) fn complete(method: &Method, operation: &mut Operation, need: Need, o
             codes.push(code);
         }
     }
-    for (status, codes) in by_status {
-        operation.responses.responses.insert(status.to_string(), RefOr::T(problem(&codes)));
+    by_status
+}
+
+/// The parameter by which a request says whose tasks it is about.
+fn namespace() -> Parameter {
+    let mut namespace = Parameter::new("Sentinel-Namespace");
+    namespace.parameter_in = ParameterIn::Header;
+    namespace.required = Required::False;
+    let description = "Whose tasks this is about: `default` unless said; for a key that is bound to a \
+                       namespace, that one alone.";
+    namespace.description = Some(description.to_owned());
+    namespace.schema = Some(Ref::from_schema_name(kind::Namespace::name()).into());
+    namespace
+}
+
+/// The headers of every answer.
+fn headers(need: Need) -> BTreeMap<String, RefOr<Header>> {
+    let header = |pattern: &str, description: &str| {
+        let mut header = Header::new(kind::text(pattern));
+        header.description = Some(description.to_owned());
+        RefOr::T(header)
+    };
+    let id = "The request's name: the one that it brought, or a new one.";
+    let mut headers = BTreeMap::from([("X-Request-Id".to_owned(), header("^[!-~]{1,128}$", id))]);
+    if need != Need::Nothing {
+        let policy = "How often the key may ask, if that is bounded: `q` times in `w` seconds.";
+        let left = "How many requests the key has left (`r`), and in how many seconds all (`t`).";
+        headers.insert("RateLimit-Policy".to_owned(), header("^\"key\";q=[0-9]+;w=[0-9]+$", policy));
+        headers.insert("RateLimit".to_owned(), header("^\"key\";r=[0-9]+;t=[0-9]+$", left));
+    }
+    headers
+}
+
+/// Says of all shapes that what may be left out is never null.
+pub(crate) fn forbid_nulls(document: &mut utoipa::openapi::OpenApi) {
+    for schema in document.components.iter_mut().flat_map(|components| components.schemas.values_mut()) {
+        if let RefOr::T(schema) = schema {
+            forbid_nulls_in(schema);
+        }
+    }
+}
+
+fn forbid_nulls_in(schema: &mut Schema) {
+    match schema {
+        Schema::Object(Object { properties, required, .. }) => {
+            for (name, property) in properties {
+                if !required.contains(name) {
+                    forbid_null(property);
+                }
+            }
+        }
+        Schema::AllOf(all) => {
+            for item in &mut all.items {
+                if let RefOr::T(item) = item {
+                    forbid_nulls_in(item);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn forbid_null(schema: &mut RefOr<Schema>) {
+    let RefOr::T(nullable) = schema else { return };
+    match nullable {
+        Schema::Object(Object { schema_type, .. }) | Schema::Array(Array { schema_type, .. }) => {
+            if let SchemaType::Array(types) = schema_type {
+                types.retain(|kind| *kind != Type::Null);
+                if let [only] = &types[..] {
+                    *schema_type = SchemaType::Type(only.clone());
+                }
+            }
+        }
+        // Of what is described elsewhere: that, or null.
+        Schema::OneOf(OneOf { items, default, .. }) => {
+            if let Some(RefOr::Ref(found)) = items.iter().find(|item| matches!(item, RefOr::Ref(_))) {
+                let mut found = found.clone();
+                found.default = default.take();
+                *schema = RefOr::Ref(found);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -116,7 +232,7 @@ fn problem(codes: &[Code]) -> Response {
 }
 
 impl PartialSchema for Code {
-    fn schema() -> RefOr<utoipa::openapi::Schema> {
+    fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("What kind of error it is. Codes are stable."))

@@ -68,42 +68,43 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::create))
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::batch))
         .route(Need::Scope(Read), &[], routes!(tasks::stats))
-        .route(Need::Scope(Read), &[InvalidField], routes!(tasks::list))
-        .route(Need::Scope(Read), &[UnknownTask, InvalidField], routes!(tasks::get))
+        .route(Need::Scope(Read), &[], routes!(tasks::list))
+        .route(Need::Scope(Read), &[UnknownTask], routes!(tasks::get))
         .route(Need::Scope(Read), &[UnknownTask, NotFinished, Failed, Cancelled], routes!(tasks::result))
-        .route(Need::Scope(Read), &[UnknownTask, NoLog, InvalidField], routes!(tasks::logs))
+        .route(Need::Scope(Read), &[UnknownTask, NoLog], routes!(tasks::logs))
         .route(Need::Scope(Read), &[UnknownTask, TooManyListeners], routes!(events::task))
-        .route(Need::Scope(Read), &[InvalidField, TooManyListeners], routes!(events::ends))
+        .route(Need::Scope(Read), &[TooManyListeners], routes!(events::ends))
         .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::cancel))
         .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::redrive))
         .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::reschedule))
         .route(Need::Scope(Operate), &[], routes!(operations::create))
         .route(Need::Scope(Read), &[UnknownOperation], routes!(operations::get))
-        .route(Need::Scope(Read), &[InvalidField], routes!(queues::list))
-        .route(Need::Scope(Read), &[UnknownQueue, InvalidField], routes!(queues::get))
+        .route(Need::Scope(Read), &[], routes!(queues::list))
+        .route(Need::Scope(Read), &[UnknownQueue], routes!(queues::get))
         .route(Need::Scope(Operate), &[NotEmpty], routes!(queues::set))
-        .route(Need::Scope(Operate), &[UnknownQueue, InvalidField], routes!(queues::purge))
-        .route(Need::Scope(Operate), &[InvalidField], routes!(queues::pause))
-        .route(Need::Scope(Operate), &[InvalidField], routes!(queues::resume))
-        .route(Need::Scope(Read), &[InvalidField], routes!(schedules::list))
+        .route(Need::Scope(Operate), &[UnknownQueue], routes!(queues::purge))
+        .route(Need::Scope(Operate), &[], routes!(queues::pause))
+        .route(Need::Scope(Operate), &[], routes!(queues::resume))
+        .route(Need::Scope(Read), &[], routes!(schedules::list))
         .route(Need::Scope(Read), &[UnknownSchedule], routes!(schedules::get))
-        .route(Need::Scope(Operate), &[UnknownJob], routes!(schedules::set))
+        .route(Need::Scope(Operate), &[UnknownJob, UnknownSchedule], routes!(schedules::set))
         .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::delete))
         .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::pause))
         .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::resume))
-        .route(Need::Scope(Read), &[InvalidField], routes!(jobs::list))
+        .route(Need::Scope(Read), &[], routes!(jobs::list))
         .route(Need::Scope(Read), &[UnknownJobName], routes!(jobs::get))
-        .route(Need::Scope(Read), &[InvalidField], routes!(workers::list))
+        .route(Need::Scope(Read), &[], routes!(workers::list))
         .route(Need::Scope(Admin), &[TooManyKeys], routes!(keys::create))
-        .route(Need::Scope(Admin), &[InvalidField], routes!(keys::list))
+        .route(Need::Scope(Admin), &[], routes!(keys::list))
         .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::get))
         .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::revoke))
-        .route(Need::Scope(Admin), &[InvalidField], routes!(actions::list))
+        .route(Need::Scope(Admin), &[], routes!(actions::list))
         .page(Need::Nothing, "/login", get(login::show).post(login::log_in))
         .page(Need::Nothing, "/logout", post(login::log_out))
         .page(Need::Nothing, "/assets/login.css", get(login::style))
         .page(Need::Key, "/", get(|| async { Redirect::temporary("/docs") }));
-    let (router, document) = router.split_for_parts();
+    let (router, mut document) = router.split_for_parts();
+    openapi::forbid_nulls(&mut document);
     for path in ["/docs", "/docs/", "/docs/{*rest}", "/openapi.json"] {
         needs.0.insert((Method::GET, path.to_owned()), Need::Key);
     }
@@ -112,7 +113,7 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
 }
 
 /// Why a submit may be refused.
-const SUBMIT: &[Code] = &[KeyReused, UnknownParent, UnknownJob];
+const SUBMIT: &[Code] = &[KeyReused, UnknownParent, UnknownJob, UnknownTask];
 
 impl Table {
     fn new() -> Self {
