@@ -387,3 +387,50 @@ async fn a_store_that_is_away_is_503_with_retry_after() {
     }
     assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
 }
+
+/// What is written into a task by somebody comes back as data, which no browser takes for a page.
+#[tokio::test]
+async fn case_14_what_would_be_script_in_a_page_comes_back_inert() {
+    use sentinel_queue::{
+        ErrorKind,
+        lease::Verdict,
+        task::{ErrorReport, TaskError},
+    };
+    const SCRIPT: &str = "<script>alert(1)</script>\" onmouseover=alert(2) javascript:alert(3)";
+    let client = Client::new();
+    let text = json!(SCRIPT).to_string();
+    for body in [
+        format!(r#"{{"payload":{{"job":{text}}}}}"#),
+        format!(r#"{{"payload":{{"job":"a"}},"queue":{text}}}"#),
+        format!(r#"{{"payload":{{"job":"a"}},"tags":[{text}]}}"#),
+    ] {
+        let answer = client.post("/v1/tasks", body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "invalid_field"));
+    }
+    let body = format!(r#"{{"payload":{{"job":"a",{text}:{text}}},"max_attempts":1,"concurrency_key":"<script>"}}"#);
+    let id = client.submit(&body).await;
+    let report = ErrorReport { message: SCRIPT.into(), backtrace: Some(SCRIPT.into()), ..ErrorReport::default() };
+    client.run_with_log(Verdict::Fail(TaskError { kind: ErrorKind::Permanent, report }), SCRIPT).await;
+    let task = client.task(&id).await;
+    assert_eq!((&task["payload"][SCRIPT], &task["error"]["message"]), (&json!(SCRIPT), &json!(SCRIPT)));
+    let log = client.get(&format!("/v1/tasks/{id}/logs")).await;
+    assert!(log.body.starts_with(SCRIPT.as_bytes()), "{:?}", log.body);
+
+    let encoded: String = SCRIPT.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    for (path, kind) in [
+        (format!("/v1/tasks/{id}"), "application/json"),
+        ("/v1/tasks".to_owned(), "application/json"),
+        (format!("/v1/tasks/{id}/result"), "application/problem+json"),
+        (format!("/v1/tasks/{id}/logs"), "text/plain; charset=utf-8"),
+        (format!("/v1/tasks/{id}/events"), "text/event-stream"),
+        (format!("/v1/tasks/{encoded}"), "application/problem+json"),
+        (format!("/v1/jobs/{encoded}"), "application/problem+json"),
+        (format!("/v1/queues/{encoded}"), "application/problem+json"),
+        (format!("/v1/tasks?tag={encoded}"), "application/problem+json"),
+        (format!("/{encoded}"), "application/problem+json"),
+    ] {
+        let answer = client.get(&path).await;
+        assert_eq!(answer.headers[header::CONTENT_TYPE], kind, "{path}");
+        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+    }
+}

@@ -158,8 +158,13 @@ impl Client {
 
     /// Claims one task and settles it.
     pub(crate) async fn run(&self, verdict: Verdict) {
+        self.run_with_log(verdict, "a line\n").await;
+    }
+
+    /// The same of one that printed this.
+    pub(crate) async fn run_with_log(&self, verdict: Verdict, log: &'static str) {
         let task = self.claim().await;
-        let log = Bytes::from_static(b"a line\n");
+        let log = Bytes::from_static(log.as_bytes());
         let settlement = Settlement::of(&task, verdict, AttemptReport::default(), log);
         let turn = Turn { number: 1, settlements: vec![settlement], wanted: 0 };
         let instance = Instance::random("test");
