@@ -8,7 +8,7 @@ use axum::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::client::{Client, request};
+use crate::client::{Client, digest, request};
 
 /// Sends each body to both submit routes and expects the same error of both.
 async fn refused(bodies: &[String], status: u16, code: &str) {
@@ -202,9 +202,9 @@ async fn case_11_a_payload_that_breaks_the_jobs_own_schema_is_422_with_the_place
         201,
         "nobody said anything"
     );
-    let describe = async |digest: &str, schema: &str| {
+    let describe = async |word: &str, schema: &str| {
         let description = Description::parse("Adds.".into(), Some(schema), None).unwrap();
-        client.queue.publish(&[(digest.to_owned(), description)]).await.unwrap();
+        client.queue.publish(&[(digest(word), description)]).await.unwrap();
         // What is known of the jobs is a second old at most.
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     };
@@ -226,8 +226,8 @@ async fn case_11_a_payload_that_breaks_the_jobs_own_schema_is_422_with_the_place
     assert_eq!((&job["summary"], &job["payload_schema"]["type"]), (&"Adds.".into(), &"object".into()));
 
     // Another worker runs another version.
-    let info = br#"{"hostname":"g","jobs":[{"name":"example-task","digest":"def"}]}"#;
-    let info = bytes::Bytes::from_static(info);
+    let info = json!({ "hostname": "g", "jobs": [{ "name": "example-task", "digest": digest("def") }] });
+    let info = info.to_string().into();
     client.queue.renew(&sentinel_queue::lease::Instance::random("other"), info, &[], &[]).await.unwrap();
     describe("def", r#"{"required":["m"]}"#).await;
     assert_eq!(submit(r#"{"job":"example-task","m":1}"#).await.status.as_u16(), 201, "the new one takes it");
@@ -252,10 +252,10 @@ async fn a_schema_that_would_take_for_ever_holds_nobody_up() {
         chain[format!("a{number}")] = json!({ "not": { "$ref": format!("#/$defs/a{}", number + 1) } });
     }
     let first = json!({ "$ref": "#/$defs/a0" });
-    for (digest, defs) in [("abc", doubled), ("def", chain)] {
+    for (digest, defs) in [(digest("abc"), doubled), (digest("def"), chain)] {
         let schema = json!({ "properties": { "a": first }, "$defs": defs }).to_string();
         let description = Description::parse("Waits.".into(), Some(&schema), None).unwrap();
-        client.queue.publish(&[(digest.to_owned(), description)]).await.unwrap();
+        client.queue.publish(&[(digest.clone(), description)]).await.unwrap();
         let info = json!({ "jobs": [{ "name": "example-task", "digest": digest }] }).to_string();
         let instance = sentinel_queue::lease::Instance::random("w");
         client.queue.renew(&instance, info.into(), &[], &[]).await.unwrap();

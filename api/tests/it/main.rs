@@ -7,4 +7,5 @@ mod document;
 mod life;
 mod reading;
 mod schedules;
+mod shapes;
 mod wire;
