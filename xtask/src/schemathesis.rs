@@ -87,7 +87,7 @@ impl Run<'_> {
         ensure!(tried.success(), "what the document says is not what the server does: see above");
         dev.stop()?;
         let report: Value = serde_json::from_slice(&fs::read(&report)?)?;
-        report["cases"].as_u64().context("the report does not tell how many cases there were")
+        report["test_cases"]["generated"].as_u64().context("the report does not tell how many cases there were")
     }
 }
 
