@@ -73,10 +73,12 @@ pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &
 pub(crate) fn complete(method: &Method, operation: &mut Operation, need: Need, own: &[Code]) {
     let codes = codes(method, operation, need, own);
     for parameter in operation.parameters.iter_mut().flatten() {
-        parameter.schema.as_mut().map(forbid_null);
+        if let RefOr::T(Parameter { schema: Some(schema), .. }) = parameter {
+            forbid_null(schema);
+        }
     }
     if need != Need::Nothing {
-        operation.parameters.get_or_insert_default().push(namespace());
+        operation.parameters.get_or_insert_default().push(RefOr::T(namespace()));
         let scopes: Vec<&str> = match need {
             Need::Scope(scope) => vec![scope.as_str()],
             Need::Nothing | Need::Key => Vec::new(),
@@ -102,7 +104,8 @@ fn codes(method: &Method, operation: &Operation, need: Need, own: &[Code]) -> BT
     if !method.is_safe() {
         codes.push(Code::CrossOrigin);
     }
-    if operation.parameters.iter().flatten().any(|parameter| parameter.parameter_in == ParameterIn::Path) {
+    let is_in_path = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(Parameter { parameter_in: ParameterIn::Path, .. }));
+    if operation.parameters.iter().flatten().any(is_in_path) {
         codes.push(Code::NotFound);
     }
     if operation.request_body.is_some() {

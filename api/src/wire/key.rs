@@ -57,8 +57,8 @@ pub(crate) struct RequestRateView {
 
 /// What a new key may do; what is left out does not bound it.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(
-    additional_properties = false,
     example = json!({
         "name": "ci", "scopes": ["submit", "read"], "namespace": "default", "jobs": ["example-task"],
         "rate": { "requests": 100, "per": "1s" }, "expires_at": "2030-01-31T12:00:00Z",
@@ -88,7 +88,7 @@ pub(crate) struct NewKey {
 
 /// How often a key may ask.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 struct NewRequestRate {
     /// So many requests at once, if none came before,

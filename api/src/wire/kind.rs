@@ -6,7 +6,8 @@ use serde_json::json;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        AnyOfBuilder, Components, KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type,
+        Components, ObjectBuilder, RefOr, Schema, SchemaFormat,
+        schema::{AnyOfBuilder, Type},
     },
 };
 
@@ -42,9 +43,9 @@ kinds! {
     Duration = text("^[0-9]+(ms|s|m|h|d)$").examples(["30s"]),
     /// A time: RFC 3339, from 1970 to ten years from now. Where it is answered, it is UTC with three
     /// decimals, by the store's clock.
-    Time = format(KnownFormat::DateTime).examples(["2030-01-31T12:00:00.000Z"]),
+    Time = format("date-time").examples(["2030-01-31T12:00:00.000Z"]),
     /// A task's id.
-    TaskId = format(KnownFormat::Uuid).examples(["01981f0e-63c4-7000-a1b2-c3d4e5f60718"]),
+    TaskId = format("uuid").examples(["01981f0e-63c4-7000-a1b2-c3d4e5f60718"]),
     /// The name of a job: of the plugin that runs it.
     JobName = text(NAME).examples(["example-task"]),
     /// The name of a queue within its namespace.
@@ -109,8 +110,8 @@ pub(crate) fn text(pattern: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
 }
 
-fn format(format: KnownFormat) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))
+fn format(format: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom(format.to_owned())))
 }
 
 fn one_of(words: impl IntoIterator<Item = &'static str>) -> ObjectBuilder {

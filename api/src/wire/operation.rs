@@ -8,8 +8,8 @@ use super::{kind, time};
 
 /// An operation on many tasks.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(
-    additional_properties = false,
     example = json!({ "kind": "redrive", "filter": { "queue": "default", "status": "FAILED" }, "dry_run": true })
 )]
 #[expect(dead_code, reason = "documents a request")]
@@ -34,7 +34,7 @@ enum NewOperationKind {
 
 /// Which tasks are meant: those that have all of this.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 struct OperationFilter {
     /// This state; one in which this can be done.

@@ -24,7 +24,7 @@ pub(crate) struct PolicyView {
 
 /// What tasks ask for.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 pub(super) struct NewPolicy {
     /// How long an attempt may take: from 1ms to 24h.
@@ -48,7 +48,7 @@ impl From<Policy> for PolicyView {
 
 /// How long a task is to wait between tries; what is left out has its default.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 pub(super) struct NewBackoff {
     /// How the wait grows.

@@ -55,8 +55,8 @@ pub(crate) struct RateView {
 
 /// The settings of a queue; what is left out has its default.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(
-    additional_properties = false,
     example = json!({
         "rate": { "starts": 100, "per": "1m" }, "concurrency": 8, "per_key": 1,
         "defaults": { "timeout": "30s", "max_attempts": 5, "backoff": { "kind": "fixed", "base": "5s" } },
@@ -81,7 +81,7 @@ pub(crate) struct QueueSettings {
 
 /// At most so many starts in any span.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 struct NewRate {
     /// How many.

@@ -13,8 +13,8 @@ use super::{
 
 /// A schedule; what is left out has its default.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(
-    additional_properties = false,
     example = json!({
         "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "catch_up": "latest",
         "task": { "payload": { "job": "example-task", "name": "Ada" }, "concurrency_key": "report" },
@@ -40,7 +40,7 @@ pub(crate) struct NewSchedule {
 
 /// What a schedule submits: a task without what says when it runs.
 #[derive(ToSchema)]
-#[schema(additional_properties = false)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 struct ScheduledTask {
     /// What the job is given.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{AnyOfBuilder, Ref, RefOr, Schema},
+    openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
 };
 
 use super::{
@@ -23,8 +23,8 @@ use super::{
 
 /// A task to be accepted.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(
-    additional_properties = false,
     example = json!({ "payload": { "job": "example-task", "name": "Ada" }, "priority": 5 })
 )]
 #[expect(dead_code, reason = "documents a request")]
@@ -69,8 +69,8 @@ pub(crate) struct NewTask {
 
 /// Tasks to be accepted, all of them or none.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(
-    additional_properties = false,
     example = json!({ "tasks": [
         { "payload": { "job": "example-task", "name": "Ada" } },
         { "payload": { "job": "example-task", "name": "Bob" }, "after": ["#0"] },
@@ -85,7 +85,8 @@ pub(crate) struct NewBatch {
 
 /// What a waiting task is to change: at least one of these, and not both `run_at` and `delay`.
 #[derive(ToSchema)]
-#[schema(additional_properties = false, example = json!({ "delay": "5m", "priority": 10 }))]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "delay": "5m", "priority": 10 }))]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct Reschedule {
     /// When it is due.
