@@ -1,5 +1,6 @@
 //! The command line: what is said is taken apart here once; each client command is a file.
 
+mod actions;
 mod audit;
 mod backoff;
 mod batch;
@@ -10,21 +11,25 @@ mod filter;
 mod follow;
 mod health;
 mod job;
+mod key;
 mod operation;
 mod out;
+mod pages;
 mod progress;
 mod queue;
 mod schedule;
 mod stats;
+mod store;
 mod submit;
 mod table;
 mod task;
 mod worker;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sentinel_queue::{ApiKey, Namespace};
 use tokio::runtime::Builder;
 
 use self::client::Client;
@@ -97,6 +102,22 @@ enum Command {
     /// Look at jobs; make, build, check and run one of your own
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Make, list and revoke API keys: by the API, or straight in the store
+    Key {
+        #[command(subcommand)]
+        command: key::KeyCommand,
+        #[command(flatten)]
+        store: store::StoreArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List what operators did
+    Actions {
+        #[command(flatten)]
+        pages: pages::PageArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Show how many tasks are held in each state
     Stats(ClientArgs),
     /// Look into a store, whether every accepted task is in one place; exit code 1 if not
@@ -180,6 +201,15 @@ struct ClientArgs {
         global = true
     )]
     server: String,
+    /// The API key to show; what is said here others on this machine can see, SENTINEL_KEY they cannot
+    #[arg(long, env = "SENTINEL_KEY", value_name = "KEY", hide_env_values = true, global = true)]
+    key: Option<String>,
+    /// A file that holds the API key
+    #[arg(long, env = "SENTINEL_KEY_FILE", value_name = "FILE", global = true)]
+    key_file: Option<PathBuf>,
+    /// The namespace to ask for [default: the key's own, or `default`]
+    #[arg(long, env = "SENTINEL_NAMESPACE", value_name = "NAME", global = true)]
+    namespace: Option<Namespace>,
     /// How to show the answer
     #[arg(long, default_value = "table", value_name = "FORM", global = true)]
     output: Output,
@@ -201,29 +231,35 @@ impl Cli {
             Command::Api(args) => serve(args, &mut many_threads(), serve::api),
             Command::Worker { question: None, server } => serve(server, &mut one_thread(), serve::worker),
             Command::Worker { question: Some(WorkerQuestion::List(client)), .. } => {
-                worker::list(&client.into())
+                worker::list(&client.resolve()?)
             }
-            Command::Submit { submit, client } => submit::run(&submit, &client.into()),
-            Command::Task { command, client } => task::run(command, &client.into()),
-            Command::Events { events, client } => events::run(events, &client.into()),
-            Command::Queue { command, client } => queue::run(command, &client.into()),
-            Command::Operation { command, client } => operation::run(&command, &client.into()),
-            Command::Schedule(ScheduleCommand::List(client)) => schedule::list(&client.into()),
-            Command::Schedule(ScheduleCommand::Get { name, client }) => schedule::get(&name, &client.into()),
-            Command::Schedule(ScheduleCommand::Set { set, client }) => schedule::set(*set, &client.into()),
+            Command::Submit { submit, client } => submit::run(&submit, &client.resolve()?),
+            Command::Task { command, client } => task::run(command, &client.resolve()?),
+            Command::Events { events, client } => events::run(events, &client.resolve()?),
+            Command::Queue { command, client } => queue::run(command, &client.resolve()?),
+            Command::Operation { command, client } => operation::run(&command, &client.resolve()?),
+            Command::Schedule(ScheduleCommand::List(client)) => schedule::list(&client.resolve()?),
+            Command::Schedule(ScheduleCommand::Get { name, client }) => {
+                schedule::get(&name, &client.resolve()?)
+            }
+            Command::Schedule(ScheduleCommand::Set { set, client }) => {
+                schedule::set(*set, &client.resolve()?)
+            }
             Command::Schedule(ScheduleCommand::Delete { name, client }) => {
-                schedule::delete(&name, &client.into())
+                schedule::delete(&name, &client.resolve()?)
             }
             Command::Schedule(ScheduleCommand::Pause { name, client }) => {
-                schedule::pause(&name, &client.into())
+                schedule::pause(&name, &client.resolve()?)
             }
             Command::Schedule(ScheduleCommand::Resume { name, client }) => {
-                schedule::resume(&name, &client.into())
+                schedule::resume(&name, &client.resolve()?)
             }
             Command::Job(command) => job::run(command),
             Command::Audit(args) => audit::run(&args),
             Command::Bench(args) => bench::run(args),
-            Command::Stats(client) => stats::run(&client.into()),
+            Command::Key { command, store, client } => key::run(command, &store, client),
+            Command::Actions { pages, client } => actions::run(&pages, &client.resolve()?),
+            Command::Stats(client) => stats::run(&client.resolve()?),
             Command::Health(args) => health::run(args),
             Command::RunApart { log, task } => {
                 telemetry::start(log);
@@ -238,9 +274,26 @@ impl Cli {
     }
 }
 
-impl From<ClientArgs> for Client {
-    fn from(args: ClientArgs) -> Self {
-        Client::new(&args.server, args.output == Output::Json)
+impl ClientArgs {
+    fn resolve(self) -> Result<Client> {
+        let key = self.key()?;
+        Ok(Client::new(&self.server, self.output == Output::Json).of(key, self.namespace))
+    }
+
+    fn key(&self) -> Result<Option<ApiKey>> {
+        let (text, from) = match (&self.key, &self.key_file) {
+            (None, None) => return Ok(None),
+            (Some(key), None) => (key.clone(), "--key".to_owned()),
+            (None, Some(file)) => {
+                let from = format!("--key-file {}", file.display());
+                (std::fs::read_to_string(file).with_context(|| from.clone())?, from)
+            }
+            (Some(_), Some(_)) => bail!(
+                "there are a key (--key, SENTINEL_KEY) and a file of one (--key-file, SENTINEL_KEY_FILE): say one \
+                 of them"
+            ),
+        };
+        text.trim().parse().map(Some).context(from)
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct ServerArgs {
     concurrency: Option<NonZeroU32>,
     /// The queues to serve, and the share that each gets of the free slots first
     /// [default: all there are, in rotation]
-    #[arg(long, env = "SENTINEL_QUEUES", value_name = "NAME[=SHARE]", value_delimiter = ',')]
+    #[arg(long, env = "SENTINEL_QUEUES", value_name = "[NAMESPACE/]NAME[=SHARE]", value_delimiter = ',')]
     queues: Option<Vec<String>>,
     /// How long finished tasks are kept, and how many, such as `failed=30d/1000000`
     /// [default: completed=24h/1000000, failed=30d/1000000, cancelled=24h/1000000]
@@ -53,7 +53,8 @@ pub(crate) struct ServerArgs {
     /// How long attempts may go on after SIGTERM [default: 30s]
     #[arg(long, env = "SENTINEL_GRACE", value_name = "DURATION")]
     grace: Option<String>,
-    /// Who may call the API; `none`: anybody who reaches it
+    /// Who may call the API: whoever has a key, or anybody who reaches it [default: on loopback anybody, until
+    /// there is a key]
     #[arg(long, env = "SENTINEL_AUTH")]
     auth: Option<Auth>,
     /// Names by which the API may be called besides localhost
@@ -81,8 +82,38 @@ pub(crate) struct ServerArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Auth {
+    /// Whoever has a key.
+    Keys,
     /// Anybody who reaches it.
     None,
+}
+
+/// Who may call the API of a server that listens there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// As was said, or as it is on loopback.
+    Said(sentinel_api::Auth),
+    /// Whoever has a key: others can reach it and nothing was said, so that there must be one.
+    ThereMustBeAKey,
+}
+
+impl Door {
+    fn of(listen: SocketAddr, said: Option<Auth>) -> Self {
+        match said {
+            Some(Auth::None) => Self::Said(sentinel_api::Auth::Nobody),
+            Some(Auth::Keys) => Self::Said(sentinel_api::Auth::Keys),
+            None if listen.ip().to_canonical().is_loopback() => Self::Said(sentinel_api::Auth::UntilKeys),
+            None => Self::ThereMustBeAKey,
+        }
+    }
+
+    /// Who may call.
+    pub(crate) fn auth(self) -> sentinel_api::Auth {
+        match self {
+            Self::Said(auth) => auth,
+            Self::ThereMustBeAKey => sentinel_api::Auth::Keys,
+        }
+    }
 }
 
 /// A server's configuration, resolved.
@@ -93,6 +124,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) plugins: Vec<PathBuf>,
     pub(crate) worker: WorkerConfig,
+    pub(crate) door: Door,
     pub(crate) allow_hosts: Vec<String>,
     pub(crate) log: LogFormat,
     pub(crate) jobs: JobTerms,
@@ -116,13 +148,7 @@ impl ServerArgs {
     pub(crate) fn resolve(self) -> Result<Config> {
         let file = read_file(self.config.as_deref())?;
         let listen = self.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8000).into());
-        let auth = self.auth.or(file.auth);
-        if !listen.ip().to_canonical().is_loopback() && auth != Some(Auth::None) {
-            bail!(
-                "listen: {listen} can be reached from other machines and there are no API keys yet: listen on \
-                 127.0.0.1, or say `--auth none` if whoever reaches it may use it"
-            );
-        }
+        let door = Door::of(listen, self.auth.or(file.auth));
         let memory_bytes = detect_budget();
         let slots = self.concurrency.or(file.concurrency).unwrap_or_else(|| default_slots(memory_bytes));
         let grace = self.grace.or(file.grace).unwrap_or_else(|| "30s".into());
@@ -146,6 +172,7 @@ impl ServerArgs {
                     args: ["run-apart", "--log", log.as_str()].map(Into::into).into(),
                 },
             },
+            door,
             allow_hosts: self.allow_host.or(file.allow_host).unwrap_or_default(),
             log,
             jobs: JobTerms::of(&file.grants, &file.ceilings, &file.admission)?,
@@ -205,14 +232,18 @@ impl Config {
     }
 }
 
-/// Reads `NAME[=SHARE]`.
+/// Reads `[NAMESPACE/]NAME[=SHARE]`.
 fn served(queues: Option<Vec<String>>) -> Result<Served> {
     let Some(queues) = queues else { return Ok(Served::All) };
     let queues = queues.iter().map(|text| {
         let (name, share) = text.split_once('=').unwrap_or((text, "1"));
         let share = share.parse().ok().filter(|share| (1..=1000).contains(share));
         let share = share.with_context(|| format!("{text:?}: a share must be an integer from 1 to 1000"))?;
-        Ok((Namespace::default(), name.parse::<QueueName>()?, share))
+        let (namespace, name) = match name.split_once('/') {
+            Some((namespace, name)) => (namespace.parse()?, name),
+            None => (Namespace::default(), name),
+        };
+        Ok((namespace, name.parse::<QueueName>()?, share))
     });
     queues.collect::<Result<_>>().map(Served::Only)
 }
@@ -298,6 +329,15 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_to_serve_may_be_of_another_namespace() {
+        let config = resolve("queues = [\"a\", \"team/b=3\"]", ServerArgs::default()).unwrap();
+        let served = ["default", "team"].map(|name| name.parse::<Namespace>().unwrap());
+        let [default, team] = served;
+        let served = vec![(default, "a".parse().unwrap(), 1), (team, "b".parse().unwrap(), 3)];
+        assert!(matches!(config.worker.served, Served::Only(only) if only == served));
+    }
+
+    #[test]
     fn grants_and_ceilings_are_the_files() {
         let text = "[grants.job]\nscratch = \"1MiB\"\n[ceilings]\nmemory = \"2GiB\"";
         let config = resolve(text, ServerArgs::default()).unwrap();
@@ -322,10 +362,18 @@ mod tests {
 
     #[test]
     fn the_world_is_not_let_in_unless_told() {
-        let error = resolve("listen = \"0.0.0.0:8000\"", ServerArgs::default()).unwrap_err();
-        assert!(error.to_string().contains("--auth none"));
-        assert!(resolve("listen = \"0.0.0.0:8000\"\nauth = \"none\"", ServerArgs::default()).is_ok());
-        assert!(resolve("listen = \"[::1]:8000\"", ServerArgs::default()).is_ok());
+        use sentinel_api::Auth;
+        for (text, door) in [
+            ("", Door::Said(Auth::UntilKeys)),
+            ("listen = \"[::1]:8000\"", Door::Said(Auth::UntilKeys)),
+            ("auth = \"keys\"", Door::Said(Auth::Keys)),
+            ("listen = \"0.0.0.0:8000\"", Door::ThereMustBeAKey),
+            ("listen = \"[::]:8000\"", Door::ThereMustBeAKey),
+            ("listen = \"0.0.0.0:8000\"\nauth = \"keys\"", Door::Said(Auth::Keys)),
+            ("listen = \"0.0.0.0:8000\"\nauth = \"none\"", Door::Said(Auth::Nobody)),
+        ] {
+            assert_eq!(resolve(text, ServerArgs::default()).unwrap().door, door, "{text}");
+        }
     }
 
     #[test]
@@ -333,6 +381,7 @@ mod tests {
         for (text, key) in [
             ("queues = [\"a b\"]", "queues"),
             ("queues = [\"a=0\"]", "share"),
+            ("queues = [\"A/b\"]", "namespace"),
             ("grace = \"5\"", "grace"),
             ("concurrency = 0", "concurrency"),
             ("retain = [\"lost=1h\"]", "retain"),

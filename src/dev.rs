@@ -18,6 +18,7 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         }
         None => embedded(&config).await?,
     };
+    serve::require_keys(&queue, &config).await?;
     let worker = serve::new_worker(queue.clone(), &config).await?;
     tracing::info!(
         api = config.local_url(), docs = format!("{}/docs", config.local_url()), data = %config.data_dir.display(),

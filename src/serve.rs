@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
-use sentinel_api::ApiConfig;
+use anyhow::{Context, Result, bail};
+use sentinel_api::{ApiConfig, Auth};
 use sentinel_host::{
     engine::{Engine, EngineConfig},
     worker::{Library, Worker, WorkerConfig},
@@ -15,12 +15,16 @@ use sentinel_queue::{
 };
 use tokio::net::TcpListener;
 
-use crate::{config::Config, shutdown::Shutdown};
+use crate::{
+    config::{Config, Door},
+    shutdown::Shutdown,
+};
 
 /// `sentinel api`: the HTTP API over Redis.
 pub(crate) async fn api(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let Some(queue) = redis_queue(config.redis()?, &shutdown).await? else { return Ok(()) };
+    require_keys(&queue, &config).await?;
     let listener = listen(&config).await?;
     let sweeping = tokio::spawn(sweep_for_ever(queue.clone(), config.worker.retention));
     tracing::info!(url = config.local_url(), "the API listens");
@@ -38,6 +42,31 @@ pub(crate) async fn worker(config: Config) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to open a door to others for which there is no key.
+pub(crate) async fn require_keys(queue: &Queue, config: &Config) -> Result<()> {
+    if config.door.auth() != Auth::Keys {
+        return Ok(());
+    }
+    let keys = queue.keys(None).await?;
+    if keys.keys.iter().flatten().any(|key| key.is_valid(keys.now)) {
+        return Ok(());
+    }
+    let how = match &config.redis {
+        Some(_) => "--redis URL".to_owned(),
+        None => format!("--data-dir {}", config.data_dir.display()),
+    };
+    let how = format!("make one with `sentinel key create NAME --scope admin {how}`");
+    if config.door == Door::ThereMustBeAKey {
+        bail!(
+            "listen: {} can be reached from other machines and there are no API keys: {how}, listen on 127.0.0.1, \
+             or say `--auth none` if whoever reaches it may use it",
+            config.listen
+        );
+    }
+    tracing::warn!("nobody has a key, so that nobody can call the API: {how}");
+    Ok(())
+}
+
 /// Binds the API's port.
 pub(crate) async fn listen(config: &Config) -> Result<TcpListener> {
     TcpListener::bind(config.listen)
@@ -52,7 +81,7 @@ pub(crate) async fn serve_api(
     config: &Config,
     shutdown: Shutdown,
 ) -> Result<()> {
-    let api = ApiConfig { allowed_hosts: config.allow_hosts.clone() };
+    let api = ApiConfig { auth: config.door.auth(), allowed_hosts: config.allow_hosts.clone() };
     let router = sentinel_api::router(queue, api);
     sentinel_api::serve(listener, router, shutdown.wait()).await.context("the API ended")
 }

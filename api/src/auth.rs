@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderValue, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -48,15 +48,16 @@ enum Shown {
 
 /// Lets a request through if whoever sent it may ask for that, and has not asked too often; tells the
 /// handler who it is.
-pub(crate) async fn check(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let need = app.needs.of(request.method(), path.as_ref().map(MatchedPath::as_str));
+pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    let path = head.extensions.get::<MatchedPath>().cloned();
+    let need = app.needs.of(&head.method, path.as_ref().map(MatchedPath::as_str));
     if need == Need::Nothing {
-        return next.run(request).await;
+        return next.run(Request::from_parts(head, body)).await;
     }
-    let caller = match caller(&app, &request).await {
+    let caller = match caller(&app, &head).await {
         Ok(caller) => caller,
-        Err(problem) => return refusal(problem, &request),
+        Err(problem) => return refusal(problem, &head),
     };
     if let Some(scope) = missing(&caller, need) {
         let detail = format!("this needs a key with the scope {scope}: this one does not have it");
@@ -69,7 +70,9 @@ pub(crate) async fn check(State(app): State<Arc<App>>, mut request: Request, nex
     if let Some(refused) = admission.as_ref().and_then(rate::Admission::refusal) {
         return refused;
     }
-    request.extensions_mut().insert(Arc::new(caller.clone()));
+    let caller = Arc::new(caller);
+    head.extensions.insert(Arc::clone(&caller));
+    let request = Request::from_parts(head, body);
     let mut response = match need {
         Need::Scope(Scope::Operate | Scope::Admin) if !request.method().is_safe() => {
             actions::recorded(&app, &caller, path.as_ref(), request, next).await
@@ -90,8 +93,8 @@ fn missing(caller: &Caller, need: Need) -> Option<Scope> {
 }
 
 /// Who sent a request.
-async fn caller(app: &App, request: &Request) -> Result<Caller, Problem> {
-    let headers = request.headers();
+async fn caller(app: &App, head: &Parts) -> Result<Caller, Problem> {
+    let headers = &head.headers;
     if !app.keyring.is_needed().await? {
         return Caller::anybody(headers);
     }
@@ -102,7 +105,7 @@ async fn caller(app: &App, request: &Request) -> Result<Caller, Problem> {
             Caller::of(known, headers)
         }
         Shown::Session(token) => {
-            if !is_from_here(request.method(), headers) {
+            if !is_from_here(&head.method, headers) {
                 let detail = "a session is for this server's own pages: send a key instead";
                 return Err(Problem::of(Code::CrossOrigin, detail));
             }
@@ -148,11 +151,11 @@ fn unauthenticated() -> Problem {
 }
 
 /// A person at a browser is shown where to log in.
-fn refusal(problem: Problem, request: &Request) -> Response {
-    let accepts = request.headers().get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok());
+fn refusal(problem: Problem, head: &Parts) -> Response {
+    let accepts = head.headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok());
     let is_person = accepts.is_some_and(|accepts| accepts.contains("text/html"));
-    if is_person && request.method().is_safe() && problem.is(Code::Unauthenticated) {
-        return login::page(request.uri(), None);
+    if is_person && head.method.is_safe() && problem.is(Code::Unauthenticated) {
+        return login::page(&head.uri, None);
     }
     problem.into_response()
 }

@@ -22,15 +22,18 @@ use crate::{
 /// Lets a request through if it is meant for this server, and, where it may change something, if no
 /// page of another origin sent it.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let host = match host(&request) {
-        Some(host) if is_ours(host, &app.config.allowed_hosts) || any_name_will_do(&app).await => Some(host),
-        _ => None,
+    let is_known = host(&request).map(|host| is_ours(host, &app.config.allowed_hosts));
+    let is_meant = match is_known {
+        Some(true) => true,
+        Some(false) => any_name_will_do(&app).await,
+        None => false,
     };
-    let Some(host) = host else {
+    if !is_meant {
         let detail = "the Host header names another server: call this one as localhost, or allow the name with \
                       --allow-host";
         return Problem::of(Code::Misdirected, detail).into_response();
-    };
+    }
+    let host = host(&request).unwrap_or_default();
     if !request.method().is_safe() && !from_here(request.headers(), host) {
         let detail =
             "the Origin header names another origin than this server: its pages may not change anything";

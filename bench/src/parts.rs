@@ -140,7 +140,7 @@ impl Requests {
         let runtime = runtime()?;
         let entered = runtime.enter();
         let queue = Queue::new(Arc::new(Embedded::in_memory()));
-        let router = sentinel_api::router(queue, ApiConfig { allowed_hosts: Vec::new() });
+        let router = sentinel_api::router(queue, ApiConfig::default());
         drop(entered);
         Ok(Self { runtime, router })
     }

@@ -3,7 +3,7 @@
 use crate::{
     list::Filter,
     names::{Namespace, TaskId},
-    queue::{PREFIX, Queue, groups, stored, text},
+    queue::{PREFIX, Queue, exactly, groups, stored, text},
     store::{Script, StoreError},
 };
 
@@ -26,17 +26,10 @@ pub struct Audit {
 pub const TOLD: usize = 1000;
 
 impl Queue {
-    /// Looks at all tasks of a namespace. `progress` is told how many were looked at so far.
-    pub async fn audit(
-        &self,
-        namespace: &Namespace,
-        mut progress: impl FnMut(&Audit),
-    ) -> Result<Audit, StoreError> {
+    /// Looks at all tasks, whatever their namespaces. `progress` is told how many were looked at so far.
+    pub async fn audit(&self, mut progress: impl FnMut(&Audit)) -> Result<Audit, StoreError> {
         let mut audit = Audit::default();
-        let counts = self.counts(namespace).await?;
-        audit.submitted = counts.ever("submitted");
-        audit.held = counts.held();
-        audit.removed = counts.ever("removed");
+        let namespaces = self.totals(&mut audit).await?;
         if audit.submitted != audit.held + audit.removed {
             audit.problems.push(format!(
                 "{} tasks were accepted, and {} are held and {} were removed",
@@ -44,8 +37,21 @@ impl Queue {
             ));
         }
         self.audit_definitions(&mut audit, &mut progress).await?;
-        self.audit_places(namespace, &mut audit, &mut progress).await?;
+        for namespace in &namespaces {
+            self.audit_places(namespace, &mut audit, &mut progress).await?;
+        }
         Ok(audit)
+    }
+
+    /// Counts all tasks; answers the namespaces that there are.
+    async fn totals(&self, audit: &mut Audit) -> Result<Vec<Namespace>, StoreError> {
+        let reply = self.call(Script::Totals, vec![]).await?.into_array()?;
+        let [submitted, held, removed, namespaces] = exactly(reply)?;
+        audit.submitted = submitted.into_u64()?;
+        audit.held = held.into_u64()?;
+        audit.removed = removed.into_u64()?;
+        let namespaces = namespaces.into_array()?.into_iter();
+        namespaces.map(|namespace| stored(namespace.into_text()?.parse())).collect()
     }
 
     /// Every task that is defined is in one place.
@@ -113,7 +119,8 @@ impl Queue {
 
 impl Audit {
     fn tell(&mut self, problem: String) {
-        if self.problems.len() < TOLD {
+        // One that is in a place of all namespaces is met in each.
+        if self.problems.len() < TOLD && !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }

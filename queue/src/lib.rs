@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod actions;
 pub mod audit;
 pub mod duration;
 pub mod effects;
@@ -18,6 +19,7 @@ pub mod request;
 pub mod retry;
 pub mod schedule;
 pub mod schema;
+pub mod sessions;
 pub mod settings;
 pub mod state;
 pub mod steer;
@@ -28,6 +30,7 @@ pub mod task;
 mod record;
 
 pub use self::{
+    keys::{ApiKey, Grant, KeyId, KeyInfo, Scope},
     names::{
         ConcurrencyKey, IdempotencyKey, JobName, Millis, Namespace, Priority, QueueName, ScheduleName, Tag,
         Tags, TaskId,

@@ -5,6 +5,8 @@
 //! its length, then a tail of any length. Tails are ours alone: a line of JSON (empty when it
 //! would say nothing), a newline, then bytes as they are.
 
+mod access;
+
 use std::str::FromStr;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -22,6 +24,8 @@ use crate::{
         Progression, Spec, TaskError, TaskState,
     },
 };
+
+pub(crate) use self::access::{action, action_tail, key, key_tail};
 
 const VERSION: u8 = b'1';
 

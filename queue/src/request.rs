@@ -2,7 +2,7 @@
 //! is told at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,8 +15,9 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Backoff, JobName, Millis, Namespace, NewTask, Payload, Policy, Priority, QueueName, QueueSettings,
-    Schedule, ScheduleName, Spec, Status, Tag, Tags, TaskId, duration,
+    Backoff, Grant, JobName, Millis, Namespace, NewTask, Payload, Policy, Priority, QueueName, QueueSettings,
+    Schedule, ScheduleName, Scope, Spec, Status, Tag, Tags, TaskId, duration,
+    keys::RequestRate,
     list::Filter,
     payload::{PayloadError, check_json},
     queue::MAX_BATCH,
@@ -271,6 +272,64 @@ pub fn queue_settings(bytes: &Bytes) -> Result<QueueSettings, Refused> {
     };
     let errors = fields.finish();
     if errors.is_empty() { Ok(settings) } else { Err(Refused::fields(errors)) }
+}
+
+/// What is asked for in a new key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKey {
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub grant: Grant,
+    /// When it stops being one.
+    pub expires_at: Option<Millis>,
+}
+
+/// A new key.
+pub fn new_key(bytes: &Bytes) -> Result<NewKey, Refused> {
+    const KNOWN: &[&str] = &["name", "scopes", "namespace", "jobs", "queues", "rate", "expires_at"];
+    let mut fields = Fields::of(text(bytes)?, "", KNOWN)?;
+    let name = fields.require("name", key_name);
+    let scopes = fields.require("scopes", scopes);
+    let namespace = fields.take("namespace", parsed);
+    let jobs = fields.take("jobs", names);
+    let queues = fields.take("queues", names);
+    let rate = fields.take_object("rate", &["requests", "per"], |fields| RequestRate {
+        requests: fields.require("requests", |raw| count(raw, 1, 1_000_000)).unwrap_or(1),
+        per: fields.require("per", |raw| span(raw, SECOND, DAY)).unwrap_or(SECOND),
+    });
+    let expires_at = fields.take("expires_at", instant);
+    let errors = fields.finish();
+    match (name, scopes) {
+        (Some(name), Some(scopes)) if errors.is_empty() => {
+            Ok(NewKey { name, grant: Grant { scopes, namespace, jobs, queues, rate }, expires_at })
+        }
+        _ => Err(Refused::fields(errors)),
+    }
+}
+
+fn key_name(raw: &RawValue) -> Result<String, String> {
+    let rule = "must be a string of 1 to 64 characters without control characters";
+    let name: String = json(raw, rule)?;
+    let fits = (1..=64).contains(&name.chars().count()) && !name.contains(char::is_control);
+    if fits { Ok(name) } else { Err(rule.to_owned()) }
+}
+
+fn scopes(raw: &RawValue) -> Result<BTreeSet<Scope>, String> {
+    let words: Vec<_> = Scope::ALL.iter().map(|scope| format!("\"{scope}\"")).collect();
+    let rule = format!("must be an array of one or more of {}", words.join(", "));
+    let scopes: BTreeSet<Scope> = json(raw, &rule)?;
+    if scopes.is_empty() { Err(rule) } else { Ok(scopes) }
+}
+
+/// Names of jobs or of queues.
+fn names<T: std::str::FromStr + Ord>(raw: &RawValue) -> Result<BTreeSet<T>, String> {
+    let rule = "must be an array of 1 to 100 strings that match [a-z0-9][a-z0-9._-]{0,63}";
+    let names: Vec<String> = json(raw, rule)?;
+    if !(1..=100).contains(&names.len()) {
+        return Err(rule.to_owned());
+    }
+    names.iter().map(|name| name.parse().map_err(|_| rule.to_owned())).collect()
 }
 
 /// A schedule, and whether it is to be paused, if that is said.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     list::Filter,
-    names::{Millis, Priority, TaskId},
+    names::{Millis, Namespace, Priority, TaskId},
     queue::{Queue, exactly, groups, stored, text, when},
     state::Status,
     store::{Reply, Script, StoreError},
@@ -64,6 +64,8 @@ impl OperationKind {
 /// An operation on many tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
+    /// Whose tasks it is about.
+    pub namespace: Namespace,
     /// What it does.
     pub kind: OperationKind,
     /// Whether it only counts.
@@ -143,10 +145,11 @@ impl Queue {
             Reply::Nil => return Ok(None),
             reply => reply.into_array()?,
         };
-        let [kind, dry, _namespace, created, finished, looked_at, matched, done] = exactly(reply)?;
+        let [kind, dry, namespace, created, finished, looked_at, matched, done] = exactly(reply)?;
         let kind = kind.into_text()?;
         let finished = finished.into_bytes()?;
         Ok(Some(Operation {
+            namespace: stored(namespace.into_text()?.parse())?,
             kind: OperationKind::ALL
                 .into_iter()
                 .find(|known| known.as_str() == kind)
@@ -165,7 +168,7 @@ impl Queue {
 }
 
 /// The id of a request.
-fn request() -> Bytes {
+pub(crate) fn request() -> Bytes {
     text(&uuid::Uuid::new_v4().simple())
 }
 
@@ -219,7 +222,7 @@ impl Queue {
     /// there are more.
     pub async fn retain(
         &self,
-        namespace: &crate::names::Namespace,
+        namespace: &Namespace,
         retention: &Retention,
     ) -> Result<(u64, bool), StoreError> {
         let mut args = vec![text(namespace)];

@@ -1,36 +1,25 @@
 //! `sentinel audit`: looks into the store itself, whether every accepted task is in one place.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
-use sentinel_queue::{
-    Namespace, Queue,
-    audit::{Audit, TOLD},
-    store::{embedded::Embedded, redis::Redis},
-};
+use sentinel_queue::audit::{Audit, TOLD};
 use serde_json::json;
 
 use super::{
     Output,
     out::{self, printable},
     progress,
+    store::StoreArgs,
 };
 
 #[derive(Args)]
 #[group(skip)]
 #[command(group = ArgGroup::new("store").required(true).args(["redis", "data_dir"]))]
 pub(super) struct AuditArgs {
-    /// The Redis or Valkey server that holds the queue; it may be in use
-    #[arg(long, value_name = "URL")]
-    redis: Option<String>,
-    /// The directory of an embedded store that no process has open
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// How to show what was found
     #[arg(long, default_value = "table", value_name = "FORM")]
     output: Output,
@@ -51,32 +40,14 @@ pub(super) fn run(args: &AuditArgs) -> Result<ExitCode> {
 }
 
 async fn audit(args: &AuditArgs) -> Result<Audit> {
-    let queue = match (&args.redis, &args.data_dir) {
-        (Some(url), _) => Queue::new(Arc::new(Redis::new(url)?)),
-        (None, Some(dir)) => Queue::new(Arc::new(open(dir)?)),
-        (None, None) => bail!("say which store: --redis URL or --data-dir DIR"),
-    };
+    let queue = args.store.open()?;
     let spinner = progress::spinner();
-    let namespace = Namespace::default();
-    let audit = queue.audit(&namespace, |audit| {
+    let audit = queue.audit(|audit| {
         spinner.set_message(format!("{} tasks looked at", audit.tasks));
     });
     let audit = audit.await.context("audit")?;
     spinner.finish_and_clear();
     Ok(audit)
-}
-
-/// A store that is there: none is made by looking.
-fn open(dir: &Path) -> Result<Embedded> {
-    if !dir.join(Embedded::FILE).is_file() {
-        bail!(
-            "--data-dir {}: there is no {} in it: name the directory that `sentinel dev` keeps its store in \
-             (./sentinel-data by default)",
-            dir.display(),
-            Embedded::FILE,
-        );
-    }
-    Embedded::open(dir).with_context(|| format!("--data-dir {}", dir.display()))
 }
 
 fn print(audit: &Audit) -> Result<()> {

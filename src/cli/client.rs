@@ -2,10 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use sentinel_queue::{ApiKey, Namespace};
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::{Agent, Body, RequestBuilder, http::Response, http::StatusCode};
+
+use super::out::printable;
 
 /// Longer than any answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -22,6 +25,10 @@ pub(super) struct Client {
     /// For answers that have no end.
     streams: Agent,
     server: String,
+    /// Who asks.
+    key: Option<ApiKey>,
+    /// For which namespace, if not for the key's own or the default one.
+    namespace: Option<Namespace>,
     /// Show what the API answered, not a table.
     pub(super) json: bool,
 }
@@ -84,14 +91,32 @@ impl ApiError {
 
 impl Client {
     pub(super) fn new(server: &str, json: bool) -> Self {
-        let config = || Agent::config_builder().http_status_as_error(false);
+        // A key is for this server alone: wherever else it points, nobody follows.
+        let config = || Agent::config_builder().http_status_as_error(false).max_redirects(0);
         let agent = config().timeout_global(Some(TIMEOUT)).build().into();
         let streams = config().timeout_connect(Some(TIMEOUT)).timeout_per_read(Some(SILENCE)).build().into();
-        Self { agent, streams, server: server.trim_end_matches('/').to_owned(), json }
+        let server = server.trim_end_matches('/').to_owned();
+        Self { agent, streams, server, key: None, namespace: None, json }
+    }
+
+    /// The same, of somebody who has a key, or asks for a namespace by its name.
+    pub(super) fn of(self, key: Option<ApiKey>, namespace: Option<Namespace>) -> Self {
+        Self { key, namespace, ..self }
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.server)
+    }
+
+    /// A request of whoever this is.
+    fn signed<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {}", key.expose()));
+        }
+        if let Some(namespace) = &self.namespace {
+            request = request.header("sentinel-namespace", namespace.as_str());
+        }
+        request
     }
 
     /// The answer to a GET, as text.
@@ -101,13 +126,13 @@ impl Client {
 
     /// The answer to a GET with parameters, as text.
     pub(super) fn get_with(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String> {
-        let request = self.agent.get(self.url(path)).query_pairs(parameters.iter().copied());
+        let request = self.signed(self.agent.get(self.url(path))).query_pairs(parameters.iter().copied());
         text(self.check(request.call())?)
     }
 
     /// The answer to a POST of JSON (or of nothing), as text.
     pub(super) fn post(&self, path: &str, body: Option<&str>) -> Result<String> {
-        let request = self.agent.post(self.url(path));
+        let request = self.signed(self.agent.post(self.url(path)));
         text(match body {
             Some(body) => self.send(request, body)?,
             None => self.check(request.send_empty())?,
@@ -116,17 +141,17 @@ impl Client {
 
     /// The answer to a PUT of JSON, as text.
     pub(super) fn put(&self, path: &str, body: &str) -> Result<String> {
-        text(self.send(self.agent.put(self.url(path)), body)?)
+        text(self.send(self.signed(self.agent.put(self.url(path))), body)?)
     }
 
     /// The answer to a DELETE, as text.
     pub(super) fn delete(&self, path: &str) -> Result<String> {
-        text(self.check(self.agent.delete(self.url(path)).call())?)
+        text(self.check(self.signed(self.agent.delete(self.url(path))).call())?)
     }
 
     /// A stream of events, after one that was heard already.
     pub(super) fn stream(&self, path: &str, last_event_id: Option<&str>) -> Result<Body> {
-        let mut request = self.streams.get(self.url(path));
+        let mut request = self.signed(self.streams.get(self.url(path)));
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
@@ -148,6 +173,14 @@ impl Client {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
+        }
+        if status.is_redirection() {
+            let elsewhere = response.headers().get("location").and_then(|location| location.to_str().ok());
+            bail!(
+                "the API at {} sends elsewhere ({status}), where nobody follows: name the right one with --server: {}",
+                self.server,
+                printable(elsewhere.unwrap_or("it does not say where"))
+            );
         }
         let text = text(response)?;
         let problem = serde_json::from_str(&text);

@@ -35,7 +35,7 @@ pub(super) enum JobCommand {
 
 pub(super) fn run(command: JobCommand) -> Result<ExitCode> {
     match command {
-        JobCommand::List(client) => list(&client.into()),
+        JobCommand::List(client) => list(&client.resolve()?),
         JobCommand::New(args) => new::run(&args),
         JobCommand::Build(args) => build::run(&args),
         JobCommand::Check(args) => check::run(&args),

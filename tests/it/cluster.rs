@@ -81,6 +81,11 @@ impl Process {
     /// SIGTERM; answers the exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for its end; answers the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(30) {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
@@ -88,7 +93,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("it did not end within 30 s of SIGTERM");
+        panic!("it did not end within 30 s");
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -144,13 +149,25 @@ impl Answer {
 impl Api {
     /// One request on a connection of its own; an error if the server is not there.
     pub(crate) fn request(self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
+        self.request_as(None, method, path, body)
+    }
+
+    /// The same, as whoever has a key.
+    pub(crate) fn request_as(
+        self,
+        key: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> std::io::Result<Answer> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(70)))?;
         let length = body.map_or(String::new(), |body| {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
         });
+        let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
         let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}\r\n");
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{key}{length}\r\n");
         stream.write_all(head.as_bytes())?;
         stream.write_all(body.unwrap_or_default().as_bytes())?;
         let mut answer = Vec::new();
@@ -169,6 +186,10 @@ impl Api {
 
     pub(crate) fn post(self, path: &str, body: &str) -> Answer {
         self.request("POST", path, Some(body)).expect("the API answers")
+    }
+
+    pub(crate) fn get_as(self, key: &str, path: &str) -> Answer {
+        self.request_as(Some(key), "GET", path, None).expect("the API answers")
     }
 
     /// Submits; answers the task's id.
@@ -262,8 +283,7 @@ impl Stack {
         let redis = sentinel_queue::store::redis::Redis::new(&self.redis.url()).expect("a URL");
         let queue = sentinel_queue::Queue::new(std::sync::Arc::new(redis));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let namespace = sentinel_queue::Namespace::default();
-        let audit = runtime.block_on(queue.audit(&namespace, |_| ())).expect("Redis answers");
+        let audit = runtime.block_on(queue.audit(|_| ())).expect("Redis answers");
         assert_eq!(audit.problems, Vec::<String>::new());
     }
 

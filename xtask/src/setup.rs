@@ -31,21 +31,32 @@ pub(crate) fn guest_target() -> Result<()> {
 
 /// The server that the tests talk to.
 pub(crate) fn redis_server() -> Result<()> {
-    if installed("redis-server") {
+    install("redis-server", &["redis-server"], "redis-server 7 or later")
+}
+
+/// The browser in which pages are looked at, and what drives it.
+pub(crate) fn browser() -> Result<()> {
+    install("chromium", &["chromium"], "Chromium")?;
+    install("chromedriver", &["chromium-driver"], "ChromeDriver")
+}
+
+/// Installs what a program is in, if it is not there.
+fn install(program: &str, packages: &[&str], what: &str) -> Result<()> {
+    if installed(program) {
         return Ok(());
     }
     if !installed("apt-get") {
-        bail!("the tests need redis-server 7 or later on the PATH: install it with your package manager");
+        bail!("the tests need {what} on the PATH, as `{program}`: install it with your package manager");
     }
-    println!("installing redis-server");
+    println!("installing {what}");
     let apt = |args: &[&str]| {
         let mut command = if is_root() { Command::new("apt-get") } else { sudo("apt-get") };
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut command)
     };
     apt(&["update", "-qq"]).context("apt-get update")?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "redis-server"])
-        .context("install redis-server 7 or later by hand, then run this again")
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())
+        .with_context(|| format!("install {what} by hand, then run this again"))
 }
 
 fn is_root() -> bool {

@@ -11,7 +11,10 @@ use crate::{
 
 /// Formats, lints, builds and tests everything.
 pub(crate) fn run_gate() -> Result<()> {
-    step("set up", setup::servers_and_guests)?;
+    step("set up", || {
+        setup::servers_and_guests()?;
+        setup::browser()
+    })?;
     step("format", || {
         run(&mut cargo(&["fmt", "--all", "--check"]))?;
         run(&mut in_plugins(&["fmt", "--all", "--check"]))

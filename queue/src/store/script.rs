@@ -94,6 +94,8 @@ scripts! {
     SchedulesDue = "schedules_due",
     /// Whether tasks are where they should be.
     Audit = "audit",
+    /// Tasks of all namespaces.
+    Totals = "totals",
     /// Tasks by status.
     Stats = "stats",
     /// All queues with their settings and depths.
@@ -106,6 +108,26 @@ scripts! {
     Workers = "workers",
     /// The jobs that workers advertised lately.
     Jobs = "jobs",
+    /// Makes an API key.
+    AddKey = "add_key",
+    /// Revokes an API key.
+    RevokeKey = "revoke_key",
+    /// All API keys.
+    Keys = "keys",
+    /// Admits a request of an API key, or does not.
+    Admit = "admit",
+    /// Opens a session.
+    OpenSession = "open_session",
+    /// Whose session it is.
+    Session = "session",
+    /// Closes a session.
+    CloseSession = "close_session",
+    /// Tells that an operator is about to do something.
+    BeginAction = "begin_action",
+    /// Tells what that was answered.
+    EndAction = "end_action",
+    /// What operators did.
+    Actions = "actions",
     /// What plugins say of themselves.
     Descriptions = "descriptions",
     /// Publishes that.
@@ -176,6 +198,9 @@ fn library(name: &str) -> &'static str {
         "ends" => include_str!("../scripts/lib/ends.lua"),
         "loosen" => include_str!("../scripts/lib/loosen.lua"),
         "effects" => include_str!("../scripts/lib/effects.lua"),
+        "key" => include_str!("../scripts/lib/key.lua"),
+        "session" => include_str!("../scripts/lib/session.lua"),
+        "action" => include_str!("../scripts/lib/action.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }
@@ -209,10 +234,14 @@ mod tests {
             Script::Schedules,
             Script::SchedulesDue,
             Script::Audit,
+            Script::Totals,
             Script::Stats,
             Script::Queues,
             Script::Workers,
             Script::Jobs,
+            Script::Keys,
+            Script::Session,
+            Script::Actions,
             Script::Descriptions,
         ];
         assert_eq!(reading, questions.each_ref());

@@ -19,6 +19,7 @@ use sentinel_queue::{
     task::{AttemptReport, ErrorReport, TaskError},
 };
 use sentinel_testkit::RedisServer;
+use tokio::task::JoinSet;
 
 pub(crate) const START: u64 = 1_800_000_000_000;
 
@@ -123,6 +124,23 @@ impl Bench {
     }
 }
 
+/// Does a thing so often, many at a time.
+pub(crate) async fn often<F>(times: usize, act: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut acts = JoinSet::new();
+    for _ in 0..times {
+        if acts.len() == 500 {
+            acts.join_next().await.unwrap().unwrap();
+        }
+        acts.spawn(act());
+    }
+    while let Some(done) = acts.join_next().await {
+        done.unwrap();
+    }
+}
+
 /// A worker as the store sees it.
 pub(crate) struct Worker<'a> {
     pub(crate) queue: &'a Queue,
@@ -187,8 +205,11 @@ impl<S: Store> Store for Twice<S> {
     fn run(&self, script: Script, args: Vec<Bytes>) -> Answer<'_, Reply> {
         Box::pin(async move {
             let first = self.0.run(script, args.clone()).await?;
-            // These take the next slice each time.
-            if matches!(script, Script::Sweep | Script::Reopen | Script::Operate | Script::Retain) {
+            // These take the next slice each time, or count what they are asked.
+            if matches!(
+                script,
+                Script::Sweep | Script::Reopen | Script::Operate | Script::Retain | Script::Admit
+            ) {
                 return Ok(first);
             }
             let again = self.0.run(script, args).await?;

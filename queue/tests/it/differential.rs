@@ -14,9 +14,12 @@ use std::{
 use bytes::Bytes;
 use proptest::{prelude::*, test_runner::TestRunner};
 use sentinel_queue::{
-    ErrorKind, Namespace, Queue, TaskId,
+    ApiKey, ErrorKind, Grant, KeyInfo, Millis, Namespace, Queue, TaskId,
+    actions::NewAction,
+    keys::RequestRate,
     lease::{Claimed, Held, Instance, Served, Turn, Verdict},
     schedule::{CatchUp, Schedule, Scheduler, Timing, Zone},
+    sessions::SessionToken,
     store::{
         Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription,
         embedded::{Embedded, dump::Value},
@@ -42,6 +45,10 @@ enum Step {
     Schedule { schedule: u8, seconds: u8, catch_up: CatchUp, paused: Option<bool> },
     DropSchedule { schedule: u8 },
     Fire,
+    Key { pick: usize, revoked: bool },
+    Ask { pick: usize, requests: u32 },
+    Session { pick: usize, closed: bool },
+    Act { namespace: bool, ended: bool },
     Look { pick: usize },
     Advance { millis: u64 },
     TurnBack { millis: u64 },
@@ -79,6 +86,10 @@ fn step() -> impl Strategy<Value = Step> {
             |(schedule, seconds, catch_up, paused)| Step::Schedule { schedule, seconds, catch_up, paused }),
         1 => (0..3_u8).prop_map(|schedule| Step::DropSchedule { schedule }),
         3 => Just(Step::Fire),
+        2 => (0..6_usize, any::<bool>()).prop_map(|(pick, revoked)| Step::Key { pick, revoked }),
+        2 => (0..6_usize, 1..10_u32).prop_map(|(pick, requests)| Step::Ask { pick, requests }),
+        1 => (0..6_usize, any::<bool>()).prop_map(|(pick, closed)| Step::Session { pick, closed }),
+        1 => any::<(bool, bool)>().prop_map(|(namespace, ended)| Step::Act { namespace, ended }),
         3 => any::<usize>().prop_map(|pick| Step::Look { pick }),
         5 => prop_oneof![0..50_u64, 0..12_000_u64, Just(3_700_000)].prop_map(|millis| Step::Advance { millis }),
         1 => (0..60_000_u64).prop_map(|millis| Step::TurnBack { millis }),
@@ -93,6 +104,7 @@ struct World {
     workers: Vec<(Instance, u64, Vec<Claimed>)>,
     submitted: Vec<sentinel_queue::NewTask>,
     stale: Vec<Claimed>,
+    keys: [(ApiKey, SessionToken); 6],
 }
 
 impl World {
@@ -100,7 +112,8 @@ impl World {
         let clock = Arc::new(AtomicU64::new(START));
         let workers = (0..3).map(|_| (Instance::random("test"), 0, Vec::new())).collect();
         let queue = Queue::with_clock(store, Arc::clone(&clock));
-        Self { queue, clock, workers, submitted: Vec::new(), stale: Vec::new() }
+        let keys = std::array::from_fn(|_| (ApiKey::generate(), SessionToken::generate()));
+        Self { queue, clock, workers, submitted: Vec::new(), stale: Vec::new(), keys }
     }
 
     async fn take(&mut self, step: &Step) {
@@ -164,6 +177,9 @@ impl World {
                 self.queue.delete_schedule(&ns, &format!("s{schedule}").parse().unwrap()).await.unwrap();
             }
             Step::Fire => drop(Scheduler::default().run(&self.queue).await.unwrap()),
+            Step::Key { .. } | Step::Ask { .. } | Step::Session { .. } | Step::Act { .. } => {
+                self.access(step).await;
+            }
             Step::Look { pick } => self.look(pick).await,
             Step::Advance { millis } => drop(self.clock.fetch_add(millis, Ordering::Relaxed)),
             Step::TurnBack { millis } => drop(self.clock.fetch_sub(millis, Ordering::Relaxed)),
@@ -172,6 +188,54 @@ impl World {
                 let held = self.workers.iter_mut().flat_map(|(_, _, held)| held.drain(..));
                 self.stale.extend(held);
             }
+        }
+    }
+
+    async fn access(&self, step: &Step) {
+        match *step {
+            Step::Key { pick, revoked: false } => {
+                let info = KeyInfo {
+                    id: self.keys[pick].0.id().clone(),
+                    name: "k".into(),
+                    hash: self.keys[pick].0.hash(),
+                    grant: Grant::default(),
+                    created_at: Millis(0),
+                    expires_at: None,
+                    revoked_at: None,
+                };
+                self.queue.add_key(&info).await.unwrap();
+            }
+            Step::Key { pick, revoked: true } => {
+                self.queue.revoke_key(self.keys[pick].0.id()).await.unwrap();
+            }
+            Step::Ask { pick, requests } => {
+                let rate = RequestRate { requests, per: Duration::from_secs(1) };
+                self.queue.admit(self.keys[pick].0.id(), rate).await.unwrap();
+            }
+            Step::Session { pick, closed: false } => {
+                let (key, token) = &self.keys[pick];
+                let lifetime = Duration::from_secs(5 * (pick as u64 + 1));
+                self.queue.open_session(token, key.id(), lifetime).await.unwrap();
+            }
+            Step::Session { pick, closed: true } => {
+                self.queue.close_session(&self.keys[pick].1).await.unwrap();
+            }
+            Step::Act { namespace, ended } => {
+                let action = NewAction {
+                    key: None,
+                    who: "anybody".into(),
+                    namespace: namespace.then(Namespace::default),
+                    what: "POST".into(),
+                    target: "/".into(),
+                    request_id: "r".into(),
+                    from: "127.0.0.1".into(),
+                };
+                let number = self.queue.begin_action(&action).await.unwrap();
+                if ended {
+                    self.queue.end_action(number, 200).await.unwrap();
+                }
+            }
+            _ => {}
         }
     }
 
@@ -239,6 +303,9 @@ impl World {
             self.queue.get(task.id).await.unwrap().expect("an accepted task is there");
         }
         assert!(self.queue.get(TaskId::random()).await.unwrap().is_none());
+        self.queue.keys(None).await.unwrap();
+        self.queue.session(&self.keys[pick % self.keys.len()].1).await.unwrap();
+        self.queue.actions(Some(&ns), None, 10).await.unwrap();
         self.queue.counts(&ns).await.unwrap();
         self.queue.queues(&ns).await.unwrap();
         self.queue.schedules(&ns, "", 10).await.unwrap();

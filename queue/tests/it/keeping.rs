@@ -32,7 +32,7 @@ fn of(status: Status) -> Filter {
 }
 
 async fn clean(bench: &Bench) {
-    let audit = bench.queue.audit(&Namespace::default(), |_| {}).await.unwrap();
+    let audit = bench.queue.audit(|_| {}).await.unwrap();
     assert_eq!(audit.problems, Vec::<String>::new());
 }
 
@@ -209,8 +209,31 @@ on_both_homes! {
         let held = worker.claim(5).await;
         assert!(worker.settle(&held[0], done()).await);
         bench.queue.cancel(held[1].definition.id).await.unwrap();
-        let audit = bench.queue.audit(&Namespace::default(), |_| {}).await.unwrap();
+        let audit = bench.queue.audit(|_| {}).await.unwrap();
         assert_eq!((audit.tasks, audit.submitted, audit.held, audit.removed), (20, 20, 20, 0));
+        clean(bench).await;
+    }
+
+    async fn an_audit_looks_at_all_namespaces(bench: &Bench) {
+        for name in ["default", "team", "team2"] {
+            let tasks: Vec<_> = (0..6)
+                .map(|number| {
+                    let mut task = new_task(0);
+                    task.spec.namespace = name.parse().unwrap();
+                    task.when = (number == 5).then_some(When::After(Duration::from_mins(1)));
+                    task
+                })
+                .collect();
+            bench.queue.submit(&tasks).await.unwrap();
+        }
+        let mut worker = Worker::of(bench);
+        let held = worker.claim(9).await;
+        for task in &held[..4] {
+            assert!(worker.settle(task, done()).await);
+        }
+        bench.queue.cancel(held[4].definition.id).await.unwrap();
+        let audit = bench.queue.audit(|_| {}).await.unwrap();
+        assert_eq!((audit.tasks, audit.submitted, audit.held, audit.removed), (18, 18, 18, 0));
         clean(bench).await;
     }
 

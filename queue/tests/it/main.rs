@@ -1,12 +1,15 @@
 //! The queue, on real stores.
 
+mod actions;
 mod bench;
 mod conformance;
 mod differential;
 mod effects;
 mod keeping;
+mod keys;
 mod life;
 mod limits;
 mod model;
 mod schedules;
+mod sessions;
 mod subscription;

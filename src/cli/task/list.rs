@@ -7,16 +7,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::{
-    client::{self, Client},
+    client::Client,
     out::{self, cell, on_one_line},
-    table::{self, Column},
+    pages::PageArgs,
+    table::Column,
 };
-
-/// As many tasks as the API gives without being asked for a number.
-const DEFAULT: usize = 50;
-
-/// As many as it gives at most.
-const MOST: usize = 500;
 
 #[derive(Args)]
 pub(in crate::cli) struct ListArgs {
@@ -38,15 +33,8 @@ pub(in crate::cli) struct ListArgs {
     /// Accepted earlier
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// How many at most; with --all, how many at a time [default: 50]
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// All of them
-    #[arg(long)]
-    all: bool,
-    /// Go on where a list ended
-    #[arg(long)]
-    cursor: Option<String>,
+    #[command(flatten)]
+    pages: PageArgs,
 }
 
 const COLUMNS: &[Column<'static>] = &[
@@ -62,39 +50,7 @@ const COLUMNS: &[Column<'static>] = &[
 ];
 
 pub(super) fn run(args: &ListArgs, client: &Client) -> Result<ExitCode> {
-    let limit = args.limit.unwrap_or(DEFAULT);
-    let mut cursor = args.cursor.clone();
-    let mut shown = 0;
-    loop {
-        let wanted = match (args.all, client.json) {
-            (true, _) => args.limit.unwrap_or(MOST),
-            (false, true) => limit,
-            // The API may look at many tasks and find few: people get as many as they asked for.
-            (false, false) => (limit - shown).min(MOST),
-        };
-        let answer = page(args, wanted, cursor.as_deref(), client)?;
-        let slice = client::parse(&answer)?;
-        let tasks = slice["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let next = slice["next_cursor"].as_str();
-        if client.json {
-            out::line(&answer)?;
-        } else if shown > 0 {
-            table::print_more(tasks, COLUMNS)?;
-        } else if !tasks.is_empty() || next.is_none() {
-            table::print(&slice["tasks"], COLUMNS)?;
-        }
-        shown += tasks.len();
-        match next {
-            None => return Ok(ExitCode::SUCCESS),
-            Some(next) if args.all || (!client.json && shown < limit) => cursor = Some(next.to_owned()),
-            Some(next) => {
-                if !client.json {
-                    eprintln!("there are more: --all, or --cursor {next}");
-                }
-                return Ok(ExitCode::SUCCESS);
-            }
-        }
-    }
+    args.pages.show("tasks", COLUMNS, client, |limit, cursor| page(args, limit, cursor, client))
 }
 
 fn page(args: &ListArgs, limit: usize, cursor: Option<&str>, client: &Client) -> Result<String> {

@@ -195,7 +195,7 @@ async fn wakes(world: &World) -> Outcome {
 }
 
 async fn audit(world: &World) -> Outcome {
-    let audit = said(world.queue.audit(&Namespace::default(), |_| {}).await)?;
+    let audit = said(world.queue.audit(|_| {}).await)?;
     prop_assert_eq!(audit.problems, Vec::<String>::new());
     prop_assert_eq!(audit.tasks, world.model.tasks.len() as u64);
     prop_assert_eq!(audit.submitted, audit.held + audit.removed);
