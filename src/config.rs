@@ -3,13 +3,14 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use sentinel_api::{NoOrigin, Origin};
 use sentinel_host::{
     engine::{Compilation, EngineConfig, Limits},
     worker::{AdmissionBounds, Apart, AskedLimits, GrantTable, WorkerConfig, default_slots, detect_budget},
@@ -33,6 +34,9 @@ pub(crate) struct ServerArgs {
     /// The Redis or Valkey server that holds the queue
     #[arg(long, env = "SENTINEL_REDIS", value_name = "URL", hide_env_values = true)]
     redis: Option<String>,
+    /// Who signed the certificate of a Redis at rediss://, as PEM [default: the well-known authorities]
+    #[arg(long, env = "SENTINEL_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
     /// Where the embedded store and the compile cache are kept [default: ./sentinel-data]
     #[arg(long, env = "SENTINEL_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -60,6 +64,16 @@ pub(crate) struct ServerArgs {
     /// Names by which the API may be called besides localhost
     #[arg(long, env = "SENTINEL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     allow_host: Option<Vec<String>>,
+    /// Origins whose pages may call the API besides its own, such as `https://dash.example`
+    #[arg(long, env = "SENTINEL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    allow_origin: Option<Vec<String>>,
+    /// The certificate with which the API is served by TLS, and those that signed it, as PEM; a new
+    /// one is taken up without a restart
+    #[arg(long, env = "SENTINEL_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, as PEM
+    #[arg(long, env = "SENTINEL_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// The form of the log [default: text]
     #[arg(long, env = "SENTINEL_LOG")]
     log: Option<LogFormat>,
@@ -76,6 +90,26 @@ pub(crate) struct ServerArgs {
     /// What a component may take to be admitted: only the file says.
     #[arg(skip)]
     admission: toml::Table,
+}
+
+/// Where a server of this machine is reached, found as the server finds it.
+#[derive(Args)]
+pub(crate) struct Here {
+    #[arg(long, env = "SENTINEL_LISTEN", hide = true)]
+    listen: Option<SocketAddr>,
+    #[arg(long, env = "SENTINEL_TLS_CERT", hide = true)]
+    tls_cert: Option<PathBuf>,
+    #[arg(long, env = "SENTINEL_CONFIG", hide = true)]
+    config: Option<PathBuf>,
+}
+
+impl Here {
+    /// Its URL.
+    pub(crate) fn url(self) -> Result<String> {
+        let file = read_file(self.config.as_deref())?;
+        let listen = self.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
+        Ok(local_url(listen, self.tls_cert.or(file.tls_cert).is_some()))
+    }
 }
 
 /// Who may call the API.
@@ -121,13 +155,23 @@ impl Door {
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) redis: Option<String>,
+    pub(crate) redis_ca: Option<PathBuf>,
     pub(crate) data_dir: PathBuf,
     pub(crate) plugins: Vec<PathBuf>,
     pub(crate) worker: WorkerConfig,
     pub(crate) door: Door,
     pub(crate) allow_hosts: Vec<String>,
+    pub(crate) allow_origins: Vec<Origin>,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) log: LogFormat,
     pub(crate) jobs: JobTerms,
+}
+
+/// Where the API's certificate and its key are.
+#[derive(Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// What the operator says of jobs, which only the file does.
@@ -143,12 +187,17 @@ pub(crate) struct JobTerms {
 
 const DEFAULT_FILE: &str = "sentinel.toml";
 
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+
 impl ServerArgs {
     /// Adds what the file says and the flags do not, and checks the whole.
     pub(crate) fn resolve(self) -> Result<Config> {
         let file = read_file(self.config.as_deref())?;
-        let listen = self.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8000).into());
+        let listen = self.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
         let door = Door::of(listen, self.auth.or(file.auth));
+        let tls = tls(self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key))?;
+        let origins = self.allow_origin.or(file.allow_origin).unwrap_or_default();
+        let origins = origins.iter().map(|origin| origin.parse()).collect::<Result<_, NoOrigin>>();
         let memory_bytes = detect_budget();
         let slots = self.concurrency.or(file.concurrency).unwrap_or_else(|| default_slots(memory_bytes));
         let grace = self.grace.or(file.grace).unwrap_or_else(|| "30s".into());
@@ -157,6 +206,7 @@ impl ServerArgs {
         Ok(Config {
             listen,
             redis: self.redis.or(file.redis),
+            redis_ca: self.redis_ca.or(file.redis_ca),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "sentinel-data".into()),
             plugins: self.plugins.or(file.plugins).unwrap_or_else(|| vec!["plugins".into()]),
             worker: WorkerConfig {
@@ -174,6 +224,8 @@ impl ServerArgs {
             },
             door,
             allow_hosts: self.allow_host.or(file.allow_host).unwrap_or_default(),
+            allow_origins: origins.context("allow-origin")?,
+            tls,
             log,
             jobs: JobTerms::of(&file.grants, &file.ceilings, &file.admission)?,
         })
@@ -215,12 +267,7 @@ impl JobTerms {
 impl Config {
     /// The URL by which this machine reaches the API.
     pub(crate) fn local_url(&self) -> String {
-        let ip = match self.listen.ip() {
-            ip if !ip.is_unspecified() => ip,
-            IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
-            IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        };
-        format!("http://{}", SocketAddr::new(ip, self.listen.port()))
+        local_url(self.listen, self.tls.is_some())
     }
 
     /// The URL of Redis, for the servers that need one.
@@ -229,6 +276,32 @@ impl Config {
             "redis: not set: give --redis redis://host:6379 (or SENTINEL_REDIS), or run `sentinel dev`, which \
              needs no Redis",
         )
+    }
+}
+
+/// The URL by which this machine reaches what listens there.
+fn local_url(listen: SocketAddr, has_tls: bool) -> String {
+    let ip = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+    };
+    let scheme = if has_tls { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
+}
+
+fn tls(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (None, None) => Ok(None),
+        (Some(cert), None) => bail!(
+            "tls-cert: {} is of no use without its key: give --tls-key, or leave out --tls-cert",
+            cert.display()
+        ),
+        (None, Some(key)) => bail!(
+            "tls-key: {} is of no use without a certificate: give --tls-cert, or leave out --tls-key",
+            key.display()
+        ),
     }
 }
 
@@ -377,8 +450,18 @@ mod tests {
     }
 
     #[test]
+    fn with_a_certificate_the_api_is_reached_by_tls() {
+        let text = "listen = \"[::]:8443\"\nauth = \"none\"\ntls-cert = \"c.pem\"\ntls-key = \"k.pem\"";
+        assert_eq!(resolve(text, ServerArgs::default()).unwrap().local_url(), "https://[::1]:8443");
+        assert_eq!(resolve("", ServerArgs::default()).unwrap().local_url(), "http://127.0.0.1:8000");
+    }
+
+    #[test]
     fn a_bad_value_names_its_key() {
         for (text, key) in [
+            ("tls-cert = \"cert.pem\"", "--tls-key"),
+            ("tls-key = \"key.pem\"", "--tls-cert"),
+            ("allow-origin = [\"dash.example\"]", "allow-origin"),
             ("queues = [\"a b\"]", "queues"),
             ("queues = [\"a=0\"]", "share"),
             ("queues = [\"A/b\"]", "namespace"),

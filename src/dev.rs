@@ -13,23 +13,23 @@ pub(crate) async fn run(config: Config) -> Result<()> {
     let listener = serve::listen(&config).await?;
     let queue = match &config.redis {
         Some(url) => {
-            let Some(queue) = serve::redis_queue(url, &shutdown).await? else { return Ok(()) };
+            let Some(queue) = serve::redis_queue(&config, url, &shutdown).await? else { return Ok(()) };
             queue
         }
         None => embedded(&config).await?,
     };
-    serve::require_keys(&queue, &config).await?;
-    let worker = serve::new_worker(queue.clone(), &config).await?;
+    let server = serve::api_server(&queue, &config).await?;
+    let worker = serve::new_worker(queue, &config).await?;
     tracing::info!(
         api = config.local_url(), docs = format!("{}/docs", config.local_url()), data = %config.data_dir.display(),
         "sentinel dev is up"
     );
     let api = tokio::spawn({
         let shutdown = shutdown.clone();
-        async move { serve::serve_api(queue, listener, &config, shutdown).await }
+        async move { server.serve(listener, shutdown.wait()).await }
     });
     worker.run(shutdown.wait()).await;
-    api.await.context("the API crashed")?
+    api.await.context("the API crashed")?.context("the API ended")
 }
 
 /// The store on disk. Whoever held leases in it is gone: it is this process's alone.

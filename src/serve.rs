@@ -1,9 +1,10 @@
 //! The servers: what they are made of and in which order they come up and go down.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use sentinel_api::{ApiConfig, Auth};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sentinel_api::{ApiConfig, Auth, Metrics, Server, Tls};
 use sentinel_host::{
     engine::{Engine, EngineConfig},
     worker::{Library, Worker, WorkerConfig},
@@ -23,12 +24,12 @@ use crate::{
 /// `sentinel api`: the HTTP API over Redis.
 pub(crate) async fn api(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
-    let Some(queue) = redis_queue(config.redis()?, &shutdown).await? else { return Ok(()) };
-    require_keys(&queue, &config).await?;
+    let Some(queue) = redis_queue(&config, config.redis()?, &shutdown).await? else { return Ok(()) };
+    let server = api_server(&queue, &config).await?;
     let listener = listen(&config).await?;
     let sweeping = tokio::spawn(sweep_for_ever(queue.clone(), config.worker.retention));
     tracing::info!(url = config.local_url(), "the API listens");
-    serve_api(queue, listener, &config, shutdown).await?;
+    server.serve(listener, shutdown.wait()).await.context("the API ended")?;
     sweeping.abort();
     Ok(())
 }
@@ -36,14 +37,14 @@ pub(crate) async fn api(config: Config) -> Result<()> {
 /// `sentinel worker`: runs tasks from Redis.
 pub(crate) async fn worker(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
-    let Some(queue) = redis_queue(config.redis()?, &shutdown).await? else { return Ok(()) };
+    let Some(queue) = redis_queue(&config, config.redis()?, &shutdown).await? else { return Ok(()) };
     let worker = new_worker(queue, &config).await?;
     worker.run(shutdown.wait()).await;
     Ok(())
 }
 
 /// Refuses to open a door to others for which there is no key.
-pub(crate) async fn require_keys(queue: &Queue, config: &Config) -> Result<()> {
+async fn require_keys(queue: &Queue, config: &Config) -> Result<()> {
     if config.door.auth() != Auth::Keys {
         return Ok(());
     }
@@ -74,16 +75,38 @@ pub(crate) async fn listen(config: &Config) -> Result<TcpListener> {
         .with_context(|| format!("listen: cannot listen on {}: choose another with --listen", config.listen))
 }
 
-/// Serves the API until shutdown.
-pub(crate) async fn serve_api(
-    queue: Queue,
-    listener: TcpListener,
-    config: &Config,
-    shutdown: Shutdown,
-) -> Result<()> {
-    let api = ApiConfig { auth: config.door.auth(), allowed_hosts: config.allow_hosts.clone() };
-    let router = sentinel_api::router(queue, api);
-    sentinel_api::serve(listener, router, shutdown.wait()).await.context("the API ended")
+/// The API's server, or what stands in its way.
+pub(crate) async fn api_server(queue: &Queue, config: &Config) -> Result<Server> {
+    require_keys(queue, config).await?;
+    raise_descriptors();
+    let metrics = Metrics::default();
+    let tls = config.tls.as_ref().map(|files| Tls::open(&files.cert, &files.key)).transpose();
+    let tls = tls.context("tls-cert, tls-key")?;
+    let api = ApiConfig {
+        auth: config.door.auth(),
+        allowed_hosts: config.allow_hosts.clone(),
+        allowed_origins: config.allow_origins.clone(),
+        has_tls: tls.is_some(),
+        metrics: metrics.clone(),
+    };
+    Ok(Server::new(sentinel_api::router(queue.clone(), api)).metrics(metrics).tls(tls))
+}
+
+/// Takes all descriptors that this process may have: what it gets by default (often 1024) is for programs
+/// that use `select`, and fewer than it has connections.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the number of descriptors stays as it is");
+    }
+}
+
+/// A Redis at a URL, whose certificate an authority in this file signed.
+pub(crate) fn open_redis(url: &str, ca: Option<&Path>) -> Result<Redis> {
+    let Some(ca) = ca else { return Ok(Redis::new(url)?) };
+    let named = || format!("redis-ca: {}", ca.display());
+    let authorities = std::fs::read(ca).with_context(named)?;
+    Redis::with_ca(url, &authorities).with_context(named)
 }
 
 /// How long a worker waits for its plugins until it starts with those that it has.
@@ -118,8 +141,8 @@ pub(crate) async fn new_worker(queue: Queue, config: &Config) -> Result<Worker> 
 
 /// Connects to Redis and checks that it may hold the queue; waits for it while it is away. None: it
 /// was told to stop while it waited.
-pub(crate) async fn redis_queue(url: &str, shutdown: &Shutdown) -> Result<Option<Queue>> {
-    let queue = Queue::new(Arc::new(Redis::new(url)?));
+pub(crate) async fn redis_queue(config: &Config, url: &str, shutdown: &Shutdown) -> Result<Option<Queue>> {
+    let queue = Queue::new(Arc::new(open_redis(url, config.redis_ca.as_deref())?));
     let mut said = false;
     let durability = loop {
         match queue.check().await {

@@ -12,7 +12,7 @@ use sentinel_queue::actions::{ActionInfo, NewAction};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, auth::Caller, page::Asked, problem::Problem, query::Query, wire::{kind, time}};
+use crate::{App, auth::Caller, layers::RequestId, page::Asked, problem::Problem, query::Query, wire::{kind, time}};
 
 /// What an operator did.
 #[derive(Serialize, ToSchema)]
@@ -72,7 +72,7 @@ pub(crate) async fn list(
         .cursor
         .as_deref()
         .map(|cursor| cursor.parse().map_err(|_| Problem::field("cursor", &"is none that was given out")));
-    let found = app.queue.actions(caller.grant.namespace.as_ref(), before.transpose()?, limit).await?;
+    let found = app.queue.actions(caller.grant().namespace.as_ref(), before.transpose()?, limit).await?;
     Ok(Json(ActionList {
         actions: found.actions.into_iter().map(view).collect(),
         next_cursor: found.next.map(|next| next.to_string()),
@@ -103,7 +103,7 @@ pub(crate) async fn recorded(
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let request_id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    let request_id = request.extensions().get::<RequestId>().map(RequestId::as_str);
     let action = NewAction {
         key: caller.key.as_ref().map(|key| key.id.clone()),
         who: caller.name().to_owned(),

@@ -87,7 +87,7 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
 
 fn missing(caller: &Caller, need: Need) -> Option<Scope> {
     match need {
-        Need::Scope(scope) if !caller.grant.allows(scope) => Some(scope),
+        Need::Scope(scope) if !caller.grant().allows(scope) => Some(scope),
         _ => None,
     }
 }

@@ -31,9 +31,13 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
-    let arrived = tokio::time::timeout(ARRIVAL, collect(body, limit)).await;
+    arrive(body, limit, ARRIVAL).await
+}
+
+async fn arrive(body: Body, limit: usize, within: Duration) -> Result<Bytes, Problem> {
+    let arrived = tokio::time::timeout(within, collect(body, limit)).await;
     arrived.unwrap_or_else(|_| {
-        Err(Problem::of(Code::Incomplete, format!("the body took longer than {ARRIVAL:?}")))
+        Err(Problem::of(Code::Incomplete, format!("the body took longer than {within:?}")))
     })
 }
 
@@ -77,4 +81,23 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         Code::NotJson,
         "send the body as UTF-8, not encoded, with `Content-Type: application/json`",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use futures_util::stream;
+
+    use super::*;
+
+    /// However often a byte comes: the whole has one deadline.
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_is_not_waited_for() {
+        let drips = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
+        });
+        let arrived = arrive(Body::from_stream(drips), SMALL_BODY, Duration::from_millis(100)).await;
+        assert_eq!(arrived.unwrap_err().into_response().status(), 408);
+    }
 }

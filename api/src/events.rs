@@ -203,7 +203,7 @@ impl Listener {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
             if let Some(end) = self.ends.pop_front() {
-                if self.caller.grant.covers(&end.job, &end.queue) {
+                if self.caller.grant().covers(&end.job, &end.queue) {
                     return Some((Ok(end.event), self));
                 }
                 continue;
@@ -227,7 +227,7 @@ impl Listener {
             match heard {
                 Ok(end) if end.cursor > self.after => {
                     self.after = end.cursor.clone();
-                    if self.caller.grant.covers(&end.job, &end.queue) {
+                    if self.caller.grant().covers(&end.job, &end.queue) {
                         return Some((Ok(end.event.clone()), self));
                     }
                 }

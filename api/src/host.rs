@@ -16,6 +16,7 @@ use axum::{
 
 use crate::{
     App,
+    origin::Origin,
     problem::{Code, Problem},
 };
 
@@ -34,7 +35,7 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
         return Problem::of(Code::Misdirected, detail).into_response();
     }
     let host = host(&request).unwrap_or_default();
-    if !request.method().is_safe() && !from_here(request.headers(), host) {
+    if !request.method().is_safe() && !from_here(request.headers(), host, &app.config.allowed_origins) {
         let detail =
             "the Origin header names another origin than this server: its pages may not change anything";
         return Problem::of(Code::CrossOrigin, detail).into_response();
@@ -58,9 +59,13 @@ fn host(request: &Request) -> Option<&str> {
     }
 }
 
-/// Whether a request comes from one of this server's own pages, or from no page at all.
-fn from_here(headers: &HeaderMap, host: &str) -> bool {
+/// Whether a request comes from one of this server's own pages, from one that is allowed, or from no
+/// page at all.
+fn from_here(headers: &HeaderMap, host: &str, allowed: &[Origin]) -> bool {
     headers.get_all(header::ORIGIN).iter().all(|origin| {
+        if allowed.iter().any(|allowed| allowed.is(origin)) {
+            return true;
+        }
         let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
         authority.is_some_and(|(_scheme, authority)| authority.eq_ignore_ascii_case(host))
     })

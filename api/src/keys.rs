@@ -64,7 +64,7 @@ pub(crate) async fn create(
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
     let NewKey { name, mut grant, expires_at } = request::new_key(&bytes)?;
-    match (&caller.grant.namespace, &grant.namespace) {
+    match (&caller.grant().namespace, &grant.namespace) {
         (Some(bound), None) => grant.namespace = Some(bound.clone()),
         (Some(bound), Some(other)) if bound != other => {
             let detail = format!("this key makes keys for the namespace {bound} alone");
@@ -155,6 +155,6 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<KeyInfo, Problem> 
 
 /// Whether a key is one for them to see: whoever is bound to a namespace sees that one's.
 fn is_theirs(caller: &Caller, key: &KeyInfo) -> bool {
-    let bound: Option<&Namespace> = caller.grant.namespace.as_ref();
+    let bound: Option<&Namespace> = caller.grant().namespace.as_ref();
     bound.is_none_or(|bound| key.grant.namespace.as_ref() == Some(bound))
 }

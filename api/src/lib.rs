@@ -16,8 +16,11 @@ mod health;
 mod host;
 mod jobs;
 mod keys;
+mod layers;
+mod metrics;
 mod openapi;
 mod operations;
+mod origin;
 mod page;
 mod problem;
 mod query;
@@ -28,6 +31,7 @@ mod segment;
 mod server;
 mod steer;
 mod tasks;
+mod tls;
 mod watch;
 mod wire;
 mod workers;
@@ -40,13 +44,19 @@ use std::{
 use axum::{Router, middleware};
 use sentinel_queue::{Namespace, Queue};
 use tokio::sync::Semaphore;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use self::{
     advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, problem::Problem, routes::Needs,
     watch::Watchers,
 };
-pub use self::{auth::Auth, problem::Code, server::serve};
+pub use self::{
+    auth::Auth,
+    metrics::Metrics,
+    origin::{NoOrigin, Origin},
+    problem::Code,
+    server::{Limits, Server, serve},
+    tls::{Tls, TlsError},
+};
 
 /// How the API answers.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +65,12 @@ pub struct ApiConfig {
     pub auth: Auth,
     /// Names by which it may be called, besides those of this machine's loopback.
     pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may call it, besides its own.
+    pub allowed_origins: Vec<Origin>,
+    /// Whether it is reached by TLS alone.
+    pub has_tls: bool,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// What all handlers share.
@@ -98,13 +114,13 @@ impl App {
 pub fn router(queue: Queue, config: ApiConfig) -> Router {
     let (routes, needs, _document) = routes::table();
     let app = Arc::new(App::new(queue, config, needs));
-    routes
+    let routes = routes
         .fallback(|| async { Problem::of(Code::NotFound, "there is nothing at this address: see /docs") })
         .method_not_allowed_fallback(|| async {
             Problem::of(Code::MethodNotAllowed, "this address does not take this method: see /docs")
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), host::check))
-        .layer(CatchPanicLayer::custom(|_panic| problem::internal("a handler panicked")))
-        .with_state(app)
+        .with_state(Arc::clone(&app));
+    layers::around(routes, &app.config)
 }

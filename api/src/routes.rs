@@ -16,12 +16,11 @@ use utoipa_axum::{
 };
 use utoipa_swagger_ui::SwaggerUi;
 
+#[allow(clippy::enum_glob_use, reason = "the table is read by its words")]
+use crate::problem::Code::{self, *};
 use crate::{
-    App, actions,
-    auth::login,
-    events, health, jobs, keys, openapi, operations,
-    problem::Code::{self, *},
-    queues, schedules, steer, tasks, workers,
+    App, actions, auth::login, events, health, jobs, keys, metrics, openapi, operations, queues, schedules,
+    steer, tasks, workers,
 };
 
 /// What a request must bring to be let through.
@@ -35,22 +34,23 @@ pub(crate) enum Need {
     Scope(Scope),
 }
 
-/// What each route needs, by its method and its path as it was declared.
+/// What each route needs: by its path as it was declared, its methods.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Needs(HashMap<(Method, String), Need>);
+pub(crate) struct Needs(HashMap<String, Vec<(Method, Need)>>);
 
 impl Needs {
     /// What a request needs. There is nothing at an address without a path, which is for whoever has a
     /// key to learn. A path that the table does not name is nobody's but an administrator's.
     pub(crate) fn of(&self, method: &Method, path: Option<&str>) -> Need {
         let Some(path) = path else { return Need::Key };
-        let method = if method == Method::HEAD { Method::GET } else { method.clone() };
-        match self.0.get(&(method, path.to_owned())) {
-            Some(need) => *need,
-            // The address is there and does not take this method.
-            None if self.0.keys().any(|(_, known)| known == path) => Need::Key,
-            None => Need::Scope(Admin),
-        }
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let Some(methods) = self.0.get(path) else { return Need::Scope(Admin) };
+        // An address that is there and does not take the method says so to whoever has a key.
+        methods.iter().find(|(taken, _)| taken == method).map_or(Need::Key, |(_, need)| *need)
+    }
+
+    fn add(&mut self, method: Method, path: &str, need: Need) {
+        self.0.entry(path.to_owned()).or_default().push((method, need));
     }
 }
 
@@ -67,6 +67,7 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::submit))
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::create))
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::batch))
+        .route(Need::Scope(Read), &[], routes!(metrics::read))
         .route(Need::Scope(Read), &[], routes!(tasks::stats))
         .route(Need::Scope(Read), &[], routes!(tasks::list))
         .route(Need::Scope(Read), &[UnknownTask], routes!(tasks::get))
@@ -106,7 +107,7 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
     let (router, mut document) = router.split_for_parts();
     openapi::forbid_nulls(&mut document);
     for path in ["/docs", "/docs/", "/docs/{*rest}", "/openapi.json"] {
-        needs.0.insert((Method::GET, path.to_owned()), Need::Key);
+        needs.add(Method::GET, path, Need::Key);
     }
     let router = router.merge(SwaggerUi::new("/docs").url("/openapi.json", document.clone()));
     (router, needs, document)
@@ -131,7 +132,7 @@ impl Table {
         for (path, item) in &mut paths.paths {
             for (method, operation) in openapi::operations(item) {
                 openapi::complete(&method, operation, need, codes);
-                self.needs.0.insert((method, path.clone()), need);
+                self.needs.add(method, path, need);
             }
         }
         self.router = self.router.routes((schemas, paths, methods));
@@ -141,7 +142,7 @@ impl Table {
     /// A page for people, of which the document does not tell.
     fn page(mut self, need: Need, path: &str, methods: MethodRouter<Arc<App>>) -> Self {
         for method in [Method::GET, Method::POST] {
-            self.needs.0.insert((method, path.to_owned()), need);
+            self.needs.add(method, path, need);
         }
         self.router = self.router.route(path, methods);
         self

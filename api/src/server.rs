@@ -1,98 +1,173 @@
-//! The accept loop: a bound on connections, a deadline for headers, an end that does not take for
-//! ever.
+//! The server: it accepts connections, as many as there is room for, and ends in time.
+//!
+//! What happens on one is in `connection`; when one has to end for what its client leaves undone, in
+//! `activity`.
 
-use std::{io, sync::Arc, time::Duration};
+mod activity;
+mod connection;
+mod limits;
+mod peers;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use hyper_util::service::TowerToHyperService;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
 
-/// How many connections are held at once; more wait to be accepted.
-const CONNECTIONS: usize = 4096;
+use self::{connection::Shared, peers::Peers};
+use crate::{
+    metrics::{Metrics, Refusal},
+    tls::Tls,
+};
 
-/// How long a request's headers may take, from the connection or the last answer on.
-const HEADERS: Duration = Duration::from_secs(10);
-
-/// How long requests may go on after the server was told to stop.
-const LAST_ANSWERS: Duration = Duration::from_secs(10);
+pub use self::limits::Limits;
 
 /// Tells handlers that wait that the server is closing.
 #[derive(Clone)]
-pub(crate) struct Closing(watch::Receiver<bool>);
+pub(crate) struct Closing(watch::Receiver<Phase>);
+
+/// How far the server has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Phase {
+    Open,
+    /// What is asked is answered, and nothing more is taken.
+    Closing,
+    /// It is over.
+    Closed,
+}
 
 impl Closing {
     pub(crate) fn is_closing(&self) -> bool {
-        *self.0.borrow()
+        *self.0.borrow() >= Phase::Closing
+    }
+
+    async fn reaches(&self, phase: Phase) {
+        // An error says that the server has gone.
+        drop(self.0.clone().wait_for(|now| *now >= phase).await);
     }
 }
 
 /// Ends when the server closes; never if there is none.
 pub(crate) async fn closes(closing: Option<&Closing>) {
     match closing {
-        // An error says that the server has gone.
-        Some(Closing(closing)) => drop(closing.clone().wait_for(|closing| *closing).await),
+        Some(closing) => closing.reaches(Phase::Closing).await,
         None => std::future::pending().await,
     }
 }
 
-/// Serves until `shutdown` ends; then lets requests finish, for ten seconds at most.
+/// Serves a router; see [`Server::serve`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let (close, closing) = watch::channel(false);
-    let service = TowerToHyperService::new(router.layer(Extension(Closing(closing))));
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    Server::new(router).serve(listener, shutdown).await
+}
+
+/// A server of one router.
+pub struct Server {
+    router: Router,
+    metrics: Metrics,
+    limits: Limits,
+    tls: Option<Tls>,
+}
+
+impl Server {
+    /// One without TLS, with the limits of production.
+    pub fn new(router: Router) -> Self {
+        Self { router, metrics: Metrics::default(), limits: Limits::default(), tls: None }
+    }
+
+    /// Counts its connections there.
+    #[must_use]
+    pub fn metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Serves until `shutdown` ends; then lets requests finish, for [`Limits::last_answers`] at most.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { router, metrics, limits, tls } = self;
+        let (phase, closing) = watch::channel(Phase::Open);
+        let closing = Closing(closing);
+        let router = TowerToHyperService::new(router.layer(Extension(closing.clone())));
+        let renewing = tls.clone().map(|tls| tokio::spawn(tls.renew()));
+        let shared = Shared { router, tls, limits: limits.clone(), metrics, closing };
+        let places = Arc::new(Semaphore::new(limits.connections));
+        accept_all(&listener, &places, &shared, shutdown).await;
+        drop(listener);
+        phase.send_replace(Phase::Closing);
+        // Whoever has all places knows that all connections have ended.
+        let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+        if tokio::time::timeout(limits.last_answers, places.acquire_many(all)).await.is_err() {
+            tracing::warn!("some requests did not end within {:?} and are cut off", limits.last_answers);
+        }
+        phase.send_replace(Phase::Closed);
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
+        Ok(())
+    }
+}
+
+/// Accepts until `shutdown` ends.
+async fn accept_all(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    shared: &Shared,
+    shutdown: impl Future<Output = ()>,
+) {
+    let peers = Peers::new(&shared.limits);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = &mut shutdown => break,
+            place = Arc::clone(places).acquire_owned() => place,
+            () = &mut shutdown => return,
         };
-        let stream = tokio::select! {
-            stream = accept(&listener) => stream,
-            () = &mut shutdown => break,
+        let (stream, peer) = tokio::select! {
+            accepted = accept(listener) => accepted,
+            () = &mut shutdown => return,
         };
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .serve_connection(TokioIo::new(stream), service.clone());
-        let connection = graceful.watch(connection);
+        let Some(share) = peers.admit(peer.ip()) else {
+            shared.metrics.refused(Refusal::PeerShare);
+            tracing::debug!(%peer, "a peer has its share of connections already");
+            continue;
+        };
+        let (shared, connected) = (shared.clone(), shared.metrics.connected());
         tokio::spawn(async move {
-            // A client that goes away, or is too slow, is no event of ours.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+            let closing = shared.closing.clone();
+            tokio::select! {
+                () = shared.serve(stream, peer) => {}
+                () = closing.reaches(Phase::Closed) => {}
             }
-            drop(place);
+            drop((place, share, connected));
         });
     }
-    drop(listener);
-    close.send_replace(true);
-    if tokio::time::timeout(LAST_ANSWERS, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end within {LAST_ANSWERS:?} and are cut off");
-    }
-    Ok(())
 }
 
 /// The next connection. What goes wrong with one, or for want of descriptors, is waited out.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection is gone already");
                 }
-                return stream;
+                return (stream, peer);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -146,7 +146,7 @@ async fn require(app: &App, caller: &Caller, task: &NewTask) -> Result<(), Probl
 /// Refuses tasks that wait for some that this caller does not see: what those gave, these may read.
 /// That they are of the same namespace is for the store to say.
 async fn require_parents(app: &App, caller: &Caller, tasks: &[NewTask]) -> Result<(), Problem> {
-    if caller.grant.jobs.is_none() && caller.grant.queues.is_none() {
+    if caller.grant().jobs.is_none() && caller.grant().queues.is_none() {
         return Ok(());
     }
     let own: HashSet<TaskId> = tasks.iter().map(|task| task.id).collect();

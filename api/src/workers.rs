@@ -152,7 +152,7 @@ pub(crate) fn info(worker: &WorkerInfo) -> Info {
 fn view(worker: WorkerInfo, caller: &Caller) -> WorkerView {
     let mut info = info(&worker);
     info.jobs.retain(|job| caller.is_for(&job.name));
-    if caller.grant.jobs.is_some() {
+    if caller.grant().jobs.is_some() {
         info.refused.clear();
     }
     WorkerView {

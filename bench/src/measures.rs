@@ -2,6 +2,7 @@
 
 mod attempt;
 mod backlog;
+mod door;
 mod drain;
 mod enqueue;
 mod idle;
@@ -39,6 +40,8 @@ pub enum Measure {
     Steady,
     /// One task at a time: from the request until the job's function is entered
     Idle,
+    /// Health checks, each on a connection of its own, while 2,000 connections say nothing
+    Door,
     /// How the rate of one worker changes with the number of tasks that wait
     Backlog,
     /// Tasks that sleep, all at once in one worker
@@ -58,7 +61,7 @@ impl Measure {
     /// Whether it can be measured so.
     pub fn check(self, options: &Options) -> Result<()> {
         // The others start and stop workers of their own, or look into Redis.
-        let of_server = [Self::Submit, Self::Batch, Self::Steady, Self::Idle].contains(&self);
+        let of_server = [Self::Submit, Self::Batch, Self::Steady, Self::Idle, Self::Door].contains(&self);
         let of_embedded = of_server || [Self::Attempt, Self::Drain].contains(&self);
         if options.server.is_some() && !of_server {
             bail!("{}: it cannot be measured on a server that runs: leave out --server", self.name());
@@ -80,6 +83,7 @@ impl Measure {
             Self::Drain2 => "drain2",
             Self::Steady => "steady",
             Self::Idle => "idle",
+            Self::Door => "door",
             Self::Backlog => "backlog",
             Self::Sleepers => "sleepers",
             Self::Start => "start",
@@ -113,6 +117,7 @@ impl Measure {
                 Self::Drain2 => drain::run(options, 2).await,
                 Self::Steady => steady::run(options).await,
                 Self::Idle => idle::run(options).await,
+                Self::Door => door::run(options).await,
                 Self::Backlog => backlog::run(options).await,
                 Self::Sleepers => sleepers::run(options).await,
                 Self::Start => start::run(options).await,

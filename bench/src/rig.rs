@@ -150,6 +150,11 @@ impl<'a> Rig<'a> {
         Client::connect(self.address).await
     }
 
+    /// Where the API listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The processes that run attempts.
     pub(crate) fn runners(&self) -> &[Process] {
         if self.redis.is_some() { &self.workers } else { self.server.as_slice() }

@@ -218,8 +218,20 @@ impl Default for Retention {
 }
 
 impl Queue {
-    /// Removes finished tasks that are not kept any more, the next slice; how many, and whether
-    /// there are more.
+    /// The same as [`Queue::retain`] for every namespace there is.
+    pub async fn retain_all(&self, retention: &Retention) -> Result<(u64, bool), StoreError> {
+        let (mut removed, mut more) = (0, false);
+        for namespace in self.call(Script::Namespaces, vec![]).await?.into_array()? {
+            let namespace = stored(namespace.into_text()?.parse())?;
+            let (some, left) = self.retain(&namespace, retention).await?;
+            removed += some;
+            more |= left;
+        }
+        Ok((removed, more))
+    }
+
+    /// Removes finished tasks of a namespace that are not kept any more, the next slice; how many, and
+    /// whether there are more.
     pub async fn retain(
         &self,
         namespace: &Namespace,

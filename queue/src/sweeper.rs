@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::{
     lease::Swept,
-    names::Namespace,
     queue::{Queue, chance},
     schedule::Scheduler,
     steer::Retention,
@@ -67,7 +66,7 @@ async fn sweep(
         more |= queue.operate().await?;
     }
     if retained.elapsed() >= RETAIN_EVERY {
-        let (removed, more_to_remove) = queue.retain(&Namespace::default(), retention).await?;
+        let (removed, more_to_remove) = queue.retain_all(retention).await?;
         if removed > 0 {
             tracing::debug!(removed, "finished tasks are not kept any longer");
         }

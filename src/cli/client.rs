@@ -1,12 +1,16 @@
 //! A client of the API: sends requests, and turns its errors into sentences.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use sentinel_queue::{ApiKey, Namespace};
 use serde::Deserialize;
 use serde_json::Value;
-use ureq::{Agent, Body, RequestBuilder, http::Response, http::StatusCode};
+use ureq::{
+    Agent, Body, RequestBuilder,
+    http::{Response, StatusCode, Uri},
+    tls::TlsConfig,
+};
 
 use super::out::printable;
 
@@ -91,8 +95,24 @@ impl ApiError {
 
 impl Client {
     pub(super) fn new(server: &str, json: bool) -> Self {
+        Self::with_tls(server, json, &TlsConfig::default())
+    }
+
+    /// A client that asks whether a server is well. A server of this machine is not asked to prove by
+    /// its certificate who it is: that names it as others call it, and to whoever could answer
+    /// in its place here nothing is told.
+    pub(super) fn to_check(server: &str) -> Self {
+        let uri = server.parse::<Uri>().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        Self::with_tls(server, false, &TlsConfig::builder().disable_verification(is_here).build())
+    }
+
+    fn with_tls(server: &str, json: bool, tls: &TlsConfig) -> Self {
         // A key is for this server alone: wherever else it points, nobody follows.
-        let config = || Agent::config_builder().http_status_as_error(false).max_redirects(0);
+        let config =
+            || Agent::config_builder().http_status_as_error(false).max_redirects(0).tls_config(tls.clone());
         let agent = config().timeout_global(Some(TIMEOUT)).build().into();
         let streams = config().timeout_connect(Some(TIMEOUT)).timeout_per_read(Some(SILENCE)).build().into();
         let server = server.trim_end_matches('/').to_owned();

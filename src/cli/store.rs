@@ -7,10 +7,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sentinel_queue::{
-    Queue,
-    store::{embedded::Embedded, redis::Redis},
-};
+use sentinel_queue::{Queue, store::embedded::Embedded};
+
+use crate::serve::open_redis;
 
 #[derive(Args)]
 #[group(skip)]
@@ -18,6 +17,9 @@ pub(super) struct StoreArgs {
     /// The Redis or Valkey server that holds the queue; it may be in use
     #[arg(long, value_name = "URL", global = true, conflicts_with = "data_dir")]
     redis: Option<String>,
+    /// Who signed the certificate of a Redis at rediss://, as PEM [default: the well-known authorities]
+    #[arg(long, env = "SENTINEL_REDIS_CA", value_name = "FILE", global = true)]
+    redis_ca: Option<PathBuf>,
     /// The directory of an embedded store that no process has open
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
@@ -47,7 +49,7 @@ impl StoreArgs {
     /// The store; an embedded one is made if it is not there.
     pub(super) fn open_or_make(&self) -> Result<Queue> {
         Ok(match (&self.redis, &self.data_dir) {
-            (Some(url), _) => Queue::new(Arc::new(Redis::new(url)?)),
+            (Some(url), _) => Queue::new(Arc::new(open_redis(url, self.redis_ca.as_deref())?)),
             (None, Some(dir)) => Queue::new(Arc::new(embedded(dir)?)),
             (None, None) => bail!("say which store: --redis URL or --data-dir DIR"),
         })

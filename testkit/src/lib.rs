@@ -1,11 +1,17 @@
 //! What Sentinel's tests share: real servers of their own, on free ports, in their own
 //! directories, gone when the test is.
 
+mod certificates;
 mod proxy;
 mod redis;
 mod web;
 
-pub use self::{proxy::Proxy, redis::RedisServer, web::WebServer};
+pub use self::{
+    certificates::{Authority, Issued},
+    proxy::Proxy,
+    redis::RedisServer,
+    web::WebServer,
+};
 
 use std::{
     net::TcpListener,

@@ -10,11 +10,14 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::Issued;
+
 /// A `redis-server` of its own: a free port, its own directory, killed when dropped.
 pub struct RedisServer {
     port: u16,
     dir: TempDir,
     args: Vec<String>,
+    has_tls: bool,
     child: Child,
 }
 
@@ -26,12 +29,40 @@ impl RedisServer {
     /// If `redis-server` is not installed or does not start.
     pub fn start(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        Self::start_in(dir, args.iter().map(ToString::to_string).collect(), false)
+    }
+
+    /// Starts one that is reached by TLS alone, with this certificate, and only by `user` with
+    /// `password`.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-server` is not installed, knows no TLS or does not start.
+    pub fn start_tls(issued: &Issued, user: &str, password: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            path.to_str().expect("a path in UTF-8").to_owned()
+        };
+        let (cert, key) = (file("cert.pem", &issued.cert), file("key.pem", &issued.key));
+        let users = format!("user default off\nuser {user} on >{password} ~* &* +@all\n");
+        let args = [
+            ["--tls-cert-file", &cert],
+            ["--tls-key-file", &key],
+            ["--tls-auth-clients", "no"],
+            ["--aclfile", &file("users.acl", &users)],
+        ];
+        let args = args.as_flattened().iter().map(ToString::to_string).collect();
+        Self::start_in(dir, args, true)
+    }
+
+    fn start_in(dir: TempDir, args: Vec<String>, has_tls: bool) -> Self {
         // The port may be taken by another test between its choice and its use.
         for _ in 0..5 {
             let port = crate::free_port();
-            if let Some(child) = spawn(port, dir.path(), &args) {
-                return Self { port, dir, args, child };
+            if let Some(child) = spawn(port, dir.path(), &args, has_tls) {
+                return Self { port, dir, args, has_tls, child };
             }
         }
         panic!("redis-server did not start");
@@ -78,7 +109,8 @@ impl RedisServer {
     ///
     /// If it does not start.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.port, self.dir.path(), &self.args).expect("redis-server starts again");
+        self.child =
+            spawn(self.port, self.dir.path(), &self.args, self.has_tls).expect("redis-server starts again");
     }
 }
 
@@ -90,9 +122,16 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, dir: &Path, args: &[String]) -> Option<Child> {
+fn spawn(port: u16, dir: &Path, args: &[String], has_tls: bool) -> Option<Child> {
+    // One that was built without TLS takes none of its settings.
+    let (ports, is_there): (&[_], fn(u16) -> bool) = if has_tls {
+        (&[("--port", 0), ("--tls-port", port)], accepts)
+    } else {
+        (&[("--port", port)], answers)
+    };
     let mut child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .args(ports.iter().flat_map(|(name, port)| [(*name).to_owned(), port.to_string()]))
+        .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(dir)
         .args(args)
         .stdout(Stdio::null())
@@ -102,7 +141,7 @@ fn spawn(port: u16, dir: &Path, args: &[String]) -> Option<Child> {
         .expect("redis-server is installed (apt-get install redis-server)");
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(15) {
-        if answers(port) {
+        if is_there(port) {
             return Some(child);
         }
         if child.try_wait().is_ok_and(|ended| ended.is_some()) {
@@ -113,6 +152,10 @@ fn spawn(port: u16, dir: &Path, args: &[String]) -> Option<Child> {
     drop(child.kill());
     drop(child.wait());
     None
+}
+
+fn accepts(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 fn answers(port: u16) -> bool {

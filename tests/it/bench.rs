@@ -44,7 +44,8 @@ fn assert_seen(figures: &[(String, String, f64)], wanted: &[(&str, &str)]) {
 #[test]
 fn everything_is_measured_on_redis() {
     let seen = figures(&[
-        "attempt", "submit", "batch", "enqueue", "drain", "drain2", "steady", "idle", "start", "memory",
+        "attempt", "submit", "batch", "enqueue", "drain", "drain2", "steady", "idle", "door", "start",
+        "memory",
     ]);
     assert_seen(
         &seen,
@@ -59,6 +60,7 @@ fn everything_is_measured_on_redis() {
             ("drain2", "run"),
             ("steady", "p99"),
             ("idle", "p50"),
+            ("door", "p99"),
             ("start", "until the first task runs"),
             ("memory", "Redis, a queued task"),
         ],

@@ -185,7 +185,10 @@ fn every_request_of_a_client_shows_its_key_and_its_namespace() {
         ("get /stats", &["stats"][..]),
         ("post /submit-task", &["submit", "j"]),
         ("post /v1/queues/q/pause", &["queue", "pause", "q"]),
-        ("put /v1/schedules/s", &["schedule", "set", "s", "--cron", "@daily", "{\"job\":\"j\"}"]),
+        (
+            "put /v1/schedules/s",
+            &["schedule", "set", "s", "--cron", "@daily", "--payload", "{\"job\":\"j\"}"],
+        ),
         ("delete /v1/schedules/s", &["schedule", "delete", "s"]),
         ("get /v1/actions", &["actions"]),
         ("get /v1/keys", &["key", "list"]),

@@ -19,3 +19,4 @@ mod keys;
 mod origins;
 mod redis_faults;
 mod schedules;
+mod tls;

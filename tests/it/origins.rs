@@ -38,7 +38,7 @@ const text = async answer => answer.type === 'opaque' ? 'opaque' + await answer.
     Object.assign(form, { method: 'POST', action: server + '/v1/queues/default/pause', target: 'hidden' });
     frame.onload = () => resolve('sent');
     form.submit();
-    setTimeout(() => resolve('sent'), 2000);
+    setTimeout(() => resolve("sent"), 500);
   }));
   await attempt('events', () => new Promise(resolve => {
     const events = new EventSource(server + '/v1/events', { withCredentials: true });
@@ -127,6 +127,13 @@ fn rebound(keys: bool) -> (Value, Process, tempfile::TempDir, Api) {
     let server = Process::start(&[&["dev", "--listen", &address], auth].concat(), dir.path());
     let api = Api { port };
     wait_for("the server", || api.request("GET", "/healthz", None).ok());
+    // It may still have a connection to the server from which the page came.
+    wait_for("the other server", || {
+        let script =
+            "fetch('/').then(a => a.text()).then(text => arguments[0](text), () => arguments[0](''))";
+        let heard = browser.run(script, vec![]);
+        (!["hello", ""].contains(&heard.as_str()?)).then_some(())
+    });
     (browser.run(TRIES, vec![json!("")]), server, dir, api)
 }
 

@@ -1,6 +1,10 @@
 //! Who sent a request, as handlers see it.
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     extract::FromRequestParts,
@@ -18,13 +22,15 @@ use crate::problem::{Code, Problem};
 /// By which one who may use any namespace says which.
 const NAMESPACE: &str = "sentinel-namespace";
 
+/// What anybody may do where no key is needed.
+static ANYBODY: LazyLock<Grant> =
+    LazyLock::new(|| Grant { scopes: [Scope::Admin].into(), ..Grant::default() });
+
 /// Who sent a request, and what they may do.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// Their key; none if none is needed.
     pub(crate) key: Option<Arc<KeyInfo>>,
-    /// What they may do.
-    pub(crate) grant: Grant,
     /// Whose tasks they ask for.
     pub(crate) namespace: Namespace,
 }
@@ -32,15 +38,12 @@ pub(crate) struct Caller {
 impl Caller {
     /// Somebody, where no key is needed.
     pub(super) fn anybody(headers: &HeaderMap) -> Result<Self, Problem> {
-        let grant = Grant { scopes: [Scope::Admin].into(), ..Grant::default() };
-        let namespace = named(headers)?.unwrap_or_default();
-        Ok(Self { key: None, grant, namespace })
+        Ok(Self { key: None, namespace: named(headers)?.unwrap_or_default() })
     }
 
     /// Whoever has this key.
     pub(super) fn of(key: Arc<KeyInfo>, headers: &HeaderMap) -> Result<Self, Problem> {
-        let grant = key.grant.clone();
-        let namespace = match (&grant.namespace, named(headers)?) {
+        let namespace = match (&key.grant.namespace, named(headers)?) {
             (Some(bound), Some(named)) if *bound != named => {
                 let detail = format!("this key is for the namespace {bound} alone");
                 return Err(Problem::of(Code::Forbidden, detail));
@@ -48,7 +51,12 @@ impl Caller {
             (Some(bound), _) => bound.clone(),
             (None, named) => named.unwrap_or_default(),
         };
-        Ok(Self { key: Some(key), grant, namespace })
+        Ok(Self { key: Some(key), namespace })
+    }
+
+    /// What they may do.
+    pub(crate) fn grant(&self) -> &Grant {
+        self.key.as_ref().map_or(&*ANYBODY, |key| &key.grant)
     }
 
     /// What people call them.
@@ -59,17 +67,17 @@ impl Caller {
     /// Whether there is such a task for them.
     pub(crate) fn sees(&self, task: &Spec) -> bool {
         let Spec { namespace, job, queue, .. } = task;
-        *namespace == self.namespace && self.grant.covers(job, queue)
+        *namespace == self.namespace && self.grant().covers(job, queue)
     }
 
     /// Whether a job of this name is theirs.
     pub(crate) fn is_for(&self, job: &str) -> bool {
-        self.grant.jobs.as_ref().is_none_or(|jobs| jobs.iter().any(|own| own.as_str() == job))
+        self.grant().jobs.as_ref().is_none_or(|jobs| jobs.iter().any(|own| own.as_str() == job))
     }
 
     /// Refuses what concerns a job that is not theirs.
     pub(crate) fn require_job(&self, job: &JobName) -> Result<(), Problem> {
-        match &self.grant.jobs {
+        match &self.grant().jobs {
             Some(jobs) if !jobs.contains(job) => Err(forbidden(format!("this key is not for the job {job}"))),
             _ => Ok(()),
         }
@@ -77,7 +85,7 @@ impl Caller {
 
     /// Refuses what concerns a queue that is not theirs.
     pub(crate) fn require_queue(&self, queue: &QueueName) -> Result<(), Problem> {
-        match &self.grant.queues {
+        match &self.grant().queues {
             Some(queues) if !queues.contains(queue) => {
                 Err(forbidden(format!("this key is not for the queue {queue}")))
             }
@@ -88,7 +96,7 @@ impl Caller {
     /// Refuses what concerns all tasks of a queue if some are not theirs.
     pub(crate) fn require_whole(&self, queue: &QueueName) -> Result<(), Problem> {
         self.require_queue(queue)?;
-        if self.grant.jobs.is_some() {
+        if self.grant().jobs.is_some() {
             return Err(forbidden(format!(
                 "this key is for some jobs alone, and this concerns all tasks of the queue {queue}"
             )));
@@ -98,27 +106,27 @@ impl Caller {
 
     /// Refuses to give what they do not have.
     pub(crate) fn require_within(&self, grant: &Grant) -> Result<(), Problem> {
-        if let Some(scope) = grant.scopes.iter().find(|scope| !self.grant.allows(**scope)) {
+        if let Some(scope) = grant.scopes.iter().find(|scope| !self.grant().allows(**scope)) {
             return Err(
                 forbidden(format!("this key does not have the scope {scope} itself")).about("/scopes")
             );
         }
-        within("jobs", self.grant.jobs.as_ref(), grant.jobs.as_ref())?;
-        within("queues", self.grant.queues.as_ref(), grant.queues.as_ref())
+        within("jobs", self.grant().jobs.as_ref(), grant.jobs.as_ref())?;
+        within("queues", self.grant().queues.as_ref(), grant.queues.as_ref())
     }
 
     /// Refuses a filter that lets other tasks through than theirs.
     pub(crate) fn require_filter(&self, filter: &Filter) -> Result<(), Problem> {
         match &filter.job {
             Some(job) => self.require_job(job)?,
-            None if self.grant.jobs.is_some() => {
+            None if self.grant().jobs.is_some() => {
                 return Err(forbidden("this key is for some jobs alone: name one in `filter.job`".into()));
             }
             None => {}
         }
         match &filter.queue {
             Some(queue) => self.require_queue(queue),
-            None if self.grant.queues.is_some() => {
+            None if self.grant().queues.is_some() => {
                 Err(forbidden("this key is for some queues alone: name one in `filter.queue`".into()))
             }
             None => Ok(()),

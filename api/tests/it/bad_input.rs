@@ -378,7 +378,7 @@ async fn a_store_that_is_away_is_503_with_retry_after() {
     let nobody = format!("redis://127.0.0.1:{}", sentinel_testkit::free_port());
     let queue = Queue::new(std::sync::Arc::new(Redis::new(&nobody).unwrap()));
     let router = sentinel_api::router(queue.clone(), sentinel_api::ApiConfig::default());
-    let client = Client { router, queue };
+    let client = Client::of(router, queue);
     for path in ["/stats", "/readyz"] {
         let answer = client.get(path).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store_unavailable"));
@@ -432,5 +432,40 @@ async fn case_14_what_would_be_script_in_a_page_comes_back_inert() {
         let answer = client.get(&path).await;
         assert_eq!(answer.headers[header::CONTENT_TYPE], kind, "{path}");
         assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+    }
+}
+
+/// Wherever JSON is taken, it may be nested so deep and not deeper.
+#[tokio::test]
+async fn json_that_is_nested_too_deep_is_400_wherever_it_is_taken() {
+    let client = Client::new();
+    let id = client.submit(r#"{"payload":{"job":"a"}}"#).await;
+    let reschedule = format!("/v1/tasks/{id}/reschedule");
+    for (method, path) in [
+        ("POST", "/submit-task"),
+        ("POST", "/v1/tasks"),
+        ("POST", "/v1/tasks/batch"),
+        ("POST", &reschedule),
+        ("POST", "/v1/operations"),
+        ("PUT", "/v1/queues/default"),
+        ("PUT", "/v1/schedules/nightly"),
+    ] {
+        for depth in [200, 10_000] {
+            for (open, close) in [("[", "]"), ("{\"x\":", "}")] {
+                let body = format!("{{\"x\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+                let answer = if method == "PUT" {
+                    client.put(path, &body).await
+                } else {
+                    client.post(path, body).await
+                };
+                assert_eq!(
+                    (answer.status.as_u16(), answer.code().as_str()),
+                    (400, "malformed_json"),
+                    "{path}"
+                );
+                let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains("nested deeper"), "{path}: {detail}");
+            }
+        }
     }
 }

@@ -67,7 +67,12 @@ impl Client {
     pub(crate) fn with_auth(auth: Auth) -> Self {
         let queue = Queue::new(Arc::new(Embedded::in_memory()));
         let config = ApiConfig { auth, ..ApiConfig::default() };
-        Self { router: router(queue.clone(), config), queue, key: None, namespace: None }
+        Self::of(router(queue.clone(), config), queue)
+    }
+
+    /// Of a router over this queue.
+    pub(crate) fn of(router: Router, queue: Queue) -> Self {
+        Self { router, queue, key: None, namespace: None }
     }
 
     /// Makes a key with these scopes.

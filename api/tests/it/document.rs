@@ -164,6 +164,7 @@ async fn every_documented_route_is_there() {
             "DELETE /v1/keys/{id}",
             "DELETE /v1/schedules/{name}",
             "GET /healthz",
+            "GET /metrics",
             "GET /readyz",
             "GET /stats",
             "GET /v1/actions",

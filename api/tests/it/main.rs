@@ -2,10 +2,13 @@
 
 mod auth;
 mod bad_input;
+mod browsers;
 mod client;
 mod document;
 mod life;
 mod reading;
 mod schedules;
 mod shapes;
+mod server;
+mod tls;
 mod wire;

@@ -9,15 +9,20 @@ mod listener;
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
-    Script as Compiled, ServerErrorKind, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisError, Script as Compiled, ServerErrorKind, TlsCertificates, Value, aio::MultiplexedConnection,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::Mutex;
 
 use super::{Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription};
@@ -50,6 +55,31 @@ impl Redis {
     /// A server at a URL such as `redis://127.0.0.1:6379` or `rediss://user:password@host:6380`.
     /// Nothing is connected yet.
     pub fn new(url: &str) -> Result<Self, StoreError> {
+        Self::open(url, &|info| Client::open(info))
+    }
+
+    /// The same, of a server whose certificate one of these authorities signed; nobody else is
+    /// trusted. PEM, one or more.
+    pub fn with_ca(url: &str, authorities: &[u8]) -> Result<Self, StoreError> {
+        let unfit = |what: String| Err(StoreError::Unfit(format!("the authority of Redis: {what}")));
+        match CertificateDer::pem_slice_iter(authorities).collect::<Result<Vec<_>, _>>() {
+            Ok(found) if found.is_empty() => return unfit("there is no certificate in the file".into()),
+            Ok(_) => {}
+            Err(error) => return unfit(format!("not PEM: {error}")),
+        }
+        if !url.starts_with("rediss://") {
+            return unfit("it is of use with a URL that begins with rediss:// alone".into());
+        }
+        Self::open(url, &|info| {
+            let root_cert = Some(authorities.to_vec());
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+        })
+    }
+
+    fn open(
+        url: &str,
+        client: &dyn Fn(ConnectionInfo) -> Result<Client, RedisError>,
+    ) -> Result<Self, StoreError> {
         let unfit = |error: RedisError| StoreError::Unfit(format!("the Redis URL: {error}"));
         let info = url.into_connection_info().map_err(unfit)?;
         let tcp = info.tcp_settings().clone().set_nodelay(true);
@@ -58,8 +88,8 @@ impl Redis {
         // Ours wins over another crate's only if there is none yet; either will do.
         drop(rustls::crypto::ring::default_provider().install_default());
         Ok(Self {
-            listening: Client::open(info.clone().set_redis_settings(resp3)).map_err(unfit)?,
-            client: Client::open(info).map_err(unfit)?,
+            listening: client(info.clone().set_redis_settings(resp3)).map_err(unfit)?,
+            client: client(info).map_err(unfit)?,
             hashes: Script::ALL
                 .iter()
                 .map(|&script| (script, Compiled::new(script.source()).get_hash().to_owned()))
@@ -128,6 +158,9 @@ impl Line {
         let connected = client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connected.map_err(|error| match error.kind() {
             ErrorKind::AuthenticationFailed => error,
+            _ if is_untrusted(&error) => {
+                (ErrorKind::InvalidClientConfig, "the server is not trusted", error.to_string()).into()
+            }
             // Whatever a server says while a connection is made, such as that it has too many,
             // it says of itself and not of a script.
             _ => (ErrorKind::Io, "cannot connect", error.to_string()).into(),
@@ -144,6 +177,18 @@ impl Line {
             place.take();
         }
     }
+}
+
+/// What went wrong, as the client holds it.
+type Shared = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Whether a connection failed because the server's certificate is not one that is trusted.
+fn is_untrusted(error: &RedisError) -> bool {
+    // The client holds what went wrong in an `Arc`, which is an error of its own.
+    let shared = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Shared>());
+    let error = shared.and_then(|shared| shared.downcast_ref::<io::Error>());
+    let error = error.and_then(io::Error::get_ref).and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn eval(command: &str, script: &str, args: &[Bytes]) -> redis::Cmd {
@@ -264,6 +309,11 @@ fn trouble(what: &str, error: &RedisError) -> StoreError {
     let text = format!("{what}: {error}");
     if error.kind() == ErrorKind::AuthenticationFailed {
         return StoreError::Unfit(format!("{text}: check the user and the password in the Redis URL"));
+    }
+    if error.kind() == ErrorKind::InvalidClientConfig {
+        return StoreError::Unfit(format!(
+            "{text}: name the authority that signed its certificate with --redis-ca"
+        ));
     }
     let broken = match error.kind() {
         ErrorKind::UnexpectedReturnType | ErrorKind::Parse => true,

@@ -94,6 +94,8 @@ scripts! {
     SchedulesDue = "schedules_due",
     /// Whether tasks are where they should be.
     Audit = "audit",
+    /// The namespaces there are.
+    Namespaces = "namespaces",
     /// Tasks of all namespaces.
     Totals = "totals",
     /// Tasks by status.
@@ -201,6 +203,7 @@ fn library(name: &str) -> &'static str {
         "key" => include_str!("../scripts/lib/key.lua"),
         "session" => include_str!("../scripts/lib/session.lua"),
         "action" => include_str!("../scripts/lib/action.lua"),
+        "namespace" => include_str!("../scripts/lib/namespace.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }

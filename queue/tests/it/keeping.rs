@@ -201,6 +201,22 @@ on_both_homes! {
         assert_eq!(leftovers, Vec::<&String>::new());
     }
 
+    async fn no_namespace_keeps_more_than_is_kept(bench: &Bench) {
+        let mut worker = Worker::of(bench);
+        for name in ["default", "team"] {
+            let mut task = new_task(0);
+            task.spec.namespace = name.parse().unwrap();
+            bench.queue.submit(&[task]).await.unwrap();
+            let held = worker.claim(1).await;
+            assert!(worker.settle(&held[0], done()).await);
+        }
+        bench.advance(Duration::from_hours(1));
+        let short = Keep { age: Duration::from_mins(5), count: 100 };
+        let retention = Retention { completed: short, ..Retention::default() };
+        assert_eq!(bench.queue.retain_all(&retention).await.unwrap(), (2, false));
+        clean(bench).await;
+    }
+
     async fn an_audit_finds_nothing_where_nothing_is_wrong(bench: &Bench) {
         for priority in 0..20 {
             bench.submit(priority).await;

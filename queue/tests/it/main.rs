@@ -13,3 +13,4 @@ mod model;
 mod schedules;
 mod sessions;
 mod subscription;
+mod tls;
