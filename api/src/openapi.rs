@@ -1,5 +1,7 @@
 //! The `OpenAPI` document: what it says besides its routes, and what of a route follows from others.
 
+mod links;
+
 use std::collections::BTreeMap;
 
 use axum::http::Method;
@@ -51,6 +53,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     let components = document.components.get_or_insert_default();
     kind::add(components);
+    components.headers = headers();
     let mut key = Http::new(HttpAuthScheme::Bearer);
     key.description = Some("A key, made with `sentinel key create`.".to_owned());
     components.add_security_scheme("key", SecurityScheme::Http(key));
@@ -68,9 +71,14 @@ pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &
         .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Adds what follows from the rules for all routes: who may ask, by which headers, and which errors
-/// there are.
-pub(crate) fn complete(method: &Method, operation: &mut Operation, need: Need, own: &[Code]) {
+/// Adds what follows from the rules for all routes: who may ask, by which headers, which errors there
+/// are, and where to go on. Gives the errors, to which it refers, by their names.
+pub(crate) fn complete(
+    method: &Method,
+    operation: &mut Operation,
+    need: Need,
+    own: &[Code],
+) -> BTreeMap<String, Response> {
     let codes = codes(method, operation, need, own);
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(Parameter { schema: Some(schema), .. }) = parameter {
@@ -86,15 +94,24 @@ pub(crate) fn complete(method: &Method, operation: &mut Operation, need: Need, o
         let security = ["key", "session"].map(|scheme| SecurityRequirement::new(scheme, scopes.clone()));
         operation.security = Some(security.into());
     }
+    let name = operation.operation_id.clone().unwrap_or_default();
     let responses = &mut operation.responses.responses;
-    for (status, codes) in codes {
-        responses.insert(status.to_string(), RefOr::T(problem(&codes)));
-    }
     for response in responses.values_mut() {
         if let RefOr::T(response) = response {
-            response.headers.extend(headers(need));
+            response.headers.extend(header_names(need).map(|name| (name.to_owned(), header(name))));
+            response.links.extend(links::of(&name));
         }
     }
+    let mut problems = BTreeMap::new();
+    for (status, codes) in codes {
+        let words: Vec<_> = codes.iter().map(|code| code.as_str()).collect();
+        // Where no key is needed, none is told of its rate.
+        let suffix = if need == Need::Nothing { ".open" } else { "" };
+        let name = format!("{}{suffix}", words.join("."));
+        responses.insert(status.to_string(), Ref::from_response_name(name.clone()).into());
+        problems.insert(name, problem(need, &codes));
+    }
+    problems
 }
 
 /// The errors that an operation can answer, by their status.
@@ -139,27 +156,44 @@ fn namespace() -> Parameter {
     namespace
 }
 
+const RATE: [&str; 2] = ["RateLimit-Policy", "RateLimit"];
+
 /// The headers of every answer.
-fn headers(need: Need) -> BTreeMap<String, RefOr<Header>> {
-    let header = |pattern: &str, description: &str| {
-        let mut header = Header::new(kind::text(pattern));
-        header.description = Some(description.to_owned());
-        RefOr::T(header)
-    };
-    let id = "The request's name: the one that it brought, or a new one.";
-    let mut headers = BTreeMap::from([("X-Request-Id".to_owned(), header("^[!-~]{1,128}$", id))]);
-    if need != Need::Nothing {
-        let policy = "How often the key may ask, if that is bounded: `q` times in `w` seconds.";
-        let left = "How many requests the key has left (`r`), and in how many seconds all (`t`).";
-        headers.insert("RateLimit-Policy".to_owned(), header("^\"key\";q=[0-9]+;w=[0-9]+$", policy));
-        headers.insert("RateLimit".to_owned(), header("^\"key\";r=[0-9]+;t=[0-9]+$", left));
-    }
-    headers
+fn header_names(need: Need) -> impl Iterator<Item = &'static str> {
+    let rate = if need == Need::Nothing { &[] } else { &RATE[..] };
+    ["X-Request-Id"].into_iter().chain(rate.iter().copied())
 }
 
-/// Says of all shapes that what may be left out is never null.
-pub(crate) fn forbid_nulls(document: &mut utoipa::openapi::OpenApi) {
-    for schema in document.components.iter_mut().flat_map(|components| components.schemas.values_mut()) {
+fn header(name: &str) -> RefOr<Header> {
+    Ref::new(format!("#/components/headers/{name}")).into()
+}
+
+/// What these headers are.
+fn headers() -> BTreeMap<String, RefOr<Header>> {
+    let header = |name: &str, schema: ObjectBuilder, description: &str| {
+        let mut header = Header::new(schema);
+        header.description = Some(description.to_owned());
+        (name.to_owned(), RefOr::T(header))
+    };
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    let id = "The request's name: the one that it brought, or a new one.";
+    let policy = "How often the key may ask, if that is bounded: `q` times in `w` seconds.";
+    let left = "How many requests the key has left (`r`), and in how many seconds all (`t`).";
+    [
+        header("X-Request-Id", kind::text("^[!-~]{1,128}$"), id),
+        header(RATE[0], kind::text("^\"key\";q=[0-9]+;w=[0-9]+$"), policy),
+        header(RATE[1], kind::text("^\"key\";r=[0-9]+;t=[0-9]+$"), left),
+        header("Retry-After", seconds, "When to ask again, in seconds."),
+        header("WWW-Authenticate", kind::text("^Bearer "), "How one shows who one is."),
+    ]
+    .into()
+}
+
+/// Adds what answers have in common, and says of all shapes that what may be left out is never null.
+pub(crate) fn finish(document: &mut utoipa::openapi::OpenApi, problems: BTreeMap<String, Response>) {
+    let components = document.components.get_or_insert_default();
+    components.responses.extend(problems.into_iter().map(|(name, problem)| (name, problem.into())));
+    for schema in components.schemas.values_mut() {
         if let RefOr::T(schema) = schema {
             forbid_nulls_in(schema);
         }
@@ -210,7 +244,7 @@ fn forbid_null(schema: &mut RefOr<Schema>) {
 }
 
 /// An answer with one of these codes.
-fn problem(codes: &[Code]) -> Response {
+fn problem(need: Need, codes: &[Code]) -> Response {
     let words = codes.iter().map(|code| code.as_str());
     let narrow = ObjectBuilder::new()
         .property("code", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)));
@@ -221,17 +255,17 @@ fn problem(codes: &[Code]) -> Response {
         let example = ExampleBuilder::new().summary(code.title()).value(Some(json!(problem)));
         content = content.examples_from_iter([(code.as_str(), example)]);
     }
-    let sentences = codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.meaning()));
+    let sentences = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.meaning()));
     let mut response = ResponseBuilder::new()
         .description(sentences.collect::<Vec<_>>().join(" "))
-        .content("application/problem+json", content.build());
-    if codes.iter().any(|code| code.is_passing()) {
-        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
-        let mut after = Header::new(seconds);
-        after.description = Some("When to ask again, in seconds.".to_owned());
-        response = response.header("Retry-After", after);
-    }
-    response.build()
+        .content("application/problem+json", content.build())
+        .build();
+    let is_any = |is: fn(&Code) -> bool| codes.iter().any(is);
+    let passing = is_any(|code| code.is_passing()).then_some("Retry-After");
+    let unknown = is_any(|code| *code == Code::Unauthenticated).then_some("WWW-Authenticate");
+    let names = header_names(need).chain(passing).chain(unknown);
+    response.headers = names.map(|name| (name.to_owned(), header(name))).collect();
+    response
 }
 
 impl PartialSchema for Code {

@@ -1,6 +1,9 @@
 //! The one table of routes: it makes the router, the document, and who may ask for what.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -9,7 +12,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use sentinel_queue::keys::Scope::{self, Admin, Operate, Read, Submit};
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{OpenApi, Response};
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
     routes,
@@ -57,11 +60,13 @@ impl Needs {
 struct Table {
     router: OpenApiRouter<Arc<App>>,
     needs: Needs,
+    /// What routes answer that was refused, by the names under which the document tells of it.
+    problems: BTreeMap<String, Response>,
 }
 
 /// The routes, what each needs, and the document that tells of them.
 pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
-    let Table { router, mut needs } = Table::new()
+    let Table { router, mut needs, problems } = Table::new()
         .route(Need::Nothing, &[], routes!(health::alive))
         .route(Need::Nothing, &[StoreUnavailable], routes!(health::ready))
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::submit))
@@ -105,7 +110,7 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
         .page(Need::Nothing, "/assets/login.css", get(login::style))
         .page(Need::Key, "/", get(|| async { Redirect::temporary("/docs") }));
     let (router, mut document) = router.split_for_parts();
-    openapi::forbid_nulls(&mut document);
+    openapi::finish(&mut document, problems);
     for path in ["/docs", "/docs/", "/docs/{*rest}", "/openapi.json"] {
         needs.add(Method::GET, path, Need::Key);
     }
@@ -118,7 +123,7 @@ const SUBMIT: &[Code] = &[KeyReused, UnknownParent, UnknownJob, UnknownTask];
 
 impl Table {
     fn new() -> Self {
-        Self { router: OpenApiRouter::with_openapi(openapi::document()), needs: Needs::default() }
+        Self { router: OpenApiRouter::with_openapi(openapi::document()), needs: Needs::default(), problems: BTreeMap::new() }
     }
 
     /// A route that the document tells of, with the errors of its own that it may answer. Those that
@@ -131,7 +136,7 @@ impl Table {
     ) -> Self {
         for (path, item) in &mut paths.paths {
             for (method, operation) in openapi::operations(item) {
-                openapi::complete(&method, operation, need, codes);
+                self.problems.extend(openapi::complete(&method, operation, need, codes));
                 self.needs.add(method, path, need);
             }
         }
