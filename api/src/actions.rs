@@ -12,7 +12,7 @@ use sentinel_queue::actions::{ActionInfo, NewAction};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, auth::Caller, layers::RequestId, page::Asked, problem::Problem, query::Query, wire::time};
+use crate::{App, auth::Caller, layers::RequestId, page::Asked, problem::Problem, query::Query, wire::{kind, time}};
 
 /// What an operator did.
 #[derive(Serialize, ToSchema)]
@@ -20,12 +20,15 @@ struct ActionView {
     /// Its number: each has a higher one than those before.
     number: u64,
     /// When it was asked for.
+    #[schema(value_type = kind::Time)]
     at: String,
     /// The key by which it was asked for; null where none is needed.
+    #[schema(value_type = Option<kind::KeyId>, required = true)]
     key_id: Option<String>,
     /// What that is called, or `anybody`.
     who: String,
     /// Whose tasks it was about.
+    #[schema(value_type = Option<kind::Namespace>, required = true)]
     namespace: Option<String>,
     /// The method and the route.
     #[schema(example = "POST /v1/queues/{queue}/pause")]
@@ -38,6 +41,7 @@ struct ActionView {
     /// The address that it came from.
     from: String,
     /// The status that was answered; null if the server stopped before it answered.
+    #[schema(required = true, minimum = 100, maximum = 599)]
     status: Option<u16>,
 }
 
@@ -47,12 +51,13 @@ pub(crate) struct ActionList {
     /// The newest first; the newest 10,000 are kept.
     actions: Vec<ActionView>,
     /// Where the list goes on; null at its end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
 /// List what operators did.
 #[utoipa::path(
-    get, path = "/v1/actions", tag = "keys", params(Asked),
+    get, path = "/v1/actions", operation_id = "list_actions", tag = "keys", params(Asked),
     responses(
         (status = 200, description = "Every request for a change but submits, the newest first; of one namespace, for a key that is bound to it.", body = ActionList),
     )

@@ -34,7 +34,7 @@ use crate::{
     server::{Closing, closes},
     tasks,
     watch::Watcher,
-    wire::{TaskBrief, TaskView},
+    wire::{TaskBrief, TaskView, kind},
 };
 
 /// How many clients may listen at once to one process.
@@ -48,10 +48,10 @@ const REGISTER: Duration = Duration::from_secs(120);
 
 /// Follow a task: its state now, then each change of its status, attempt or progress, to its end.
 #[utoipa::path(
-    get, path = "/v1/tasks/{id}/events", tag = "tasks",
-    params(("id" = String, Path, description = "The task's UUID.")),
+    get, path = "/v1/tasks/{id}/events", operation_id = "follow_task", tag = "tasks",
+    params(("id" = kind::TaskId, Path, description = "The task's id.")),
     responses(
-        (status = 200, description = "Server-sent events named `task`, each with the task as data, without payload, result and history; the last, named `end`, has the whole task. A client that connects again gets the present state first.", content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events named `task`, each with the task as data, without payload, result and history; the last, named `end`, has the whole task. A client that connects again gets the present state first.", body = TaskEvent, content_type = "text/event-stream"),
     )
 )]
 pub(crate) async fn task(
@@ -149,10 +149,10 @@ fn seen(task: &Listed) -> String {
 
 /// Follow the ends of all tasks.
 #[utoipa::path(
-    get, path = "/v1/events", tag = "tasks",
-    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard: goes on after it, as far back as finished tasks are kept.")),
+    get, path = "/v1/events", operation_id = "follow_ends", tag = "tasks",
+    params(("Last-Event-ID" = Option<kind::EventId>, Header, description = "The id of the last event that was heard: goes on after it, as far back as finished tasks are kept.")),
     responses(
-        (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history; before them an id alone, for a client that is cut off before it hears of any. After a cut, an event may be heard twice; none is left out.", content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history; before them an id alone, for a client that is cut off before it hears of any. After a cut, an event may be heard twice; none is left out.", body = EndEvent, content_type = "text/event-stream"),
     )
 )]
 pub(crate) async fn ends(

@@ -6,12 +6,13 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, problem::Problem};
+use crate::{App, problem::Problem, wire::kind};
 
 /// The server is there.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Alive {
     /// `ok`.
+    #[schema(value_type = kind::Health)]
     status: &'static str,
 }
 
@@ -19,22 +20,22 @@ pub(crate) struct Alive {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Ready {
     /// `ok`.
+    #[schema(value_type = kind::Health)]
     status: &'static str,
-    /// What an accepted task survives: `always` (on disk before it is answered), `everysec`, or
-    /// `none`.
-    #[schema(example = "always")]
+    /// What an accepted task survives.
+    #[schema(value_type = kind::Durability)]
     durability: &'static str,
 }
 
 /// Is the process there?
-#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "It is.", body = Alive)))]
+#[utoipa::path(get, path = "/healthz", operation_id = "get_health", tag = "health", responses((status = 200, description = "It is.", body = Alive)))]
 pub(crate) async fn alive() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
 
 /// Can it be used: does the store take writes, and may it hold tasks?
 #[utoipa::path(
-    get, path = "/readyz", tag = "health",
+    get, path = "/readyz", operation_id = "get_readiness", tag = "health",
     responses(
         (status = 200, description = "It can.", body = Ready),
     )

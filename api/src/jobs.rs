@@ -14,7 +14,7 @@ use crate::{
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
-    wire::time,
+    wire::{kind, time},
     workers::{self, JobLimits, Refusal},
 };
 
@@ -22,13 +22,16 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JobView {
     /// Its name: what a payload's `job` says.
+    #[schema(value_type = kind::JobName)]
     name: String,
     /// SHA-256 of the plugins that live workers run it with: several while one is being replaced.
+    #[schema(value_type = Vec<kind::Digest>)]
     digests: Vec<String>,
     /// How many live workers run it.
     workers: usize,
     /// When it was last advertised.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     last_advertised_at: Option<String>,
     /// What an attempt may use.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,22 +40,24 @@ pub(crate) struct JobView {
     withheld: Vec<String>,
     /// What the first of the plugins says of itself.
     #[serde(flatten)]
+    #[schema(value_type = DescriptionView)]
     description: Option<DescriptionView>,
 }
 
 /// What a job says of itself.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DescriptionView {
-    /// What it does.
+    /// What it does. Not in lists, and of jobs that say nothing.
+    #[schema(required = false)]
     summary: String,
     /// A JSON Schema of the payload without its `job`. A payload that fits none of the plugins is
     /// refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value, required = false)]
     payload_schema: Option<Value>,
     /// A JSON Schema of the result.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value, required = false)]
     result_schema: Option<Value>,
 }
 
@@ -82,12 +87,13 @@ pub(crate) struct JobList {
     /// Plugins that workers do not run.
     refused: Vec<RefusedView>,
     /// Where the list goes on; null at its end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
 /// List the jobs that workers advertised within the last ten minutes.
 #[utoipa::path(
-    get, path = "/v1/jobs", tag = "jobs", params(Asked),
+    get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(Asked),
     responses(
         (status = 200, description = "The jobs, and the plugins that were refused.", body = JobList),
     )
@@ -104,7 +110,7 @@ pub(crate) async fn list(
 
 /// Look at a job.
 #[utoipa::path(
-    get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "The job's name.")),
+    get, path = "/v1/jobs/{job}", operation_id = "get_job", tag = "jobs", params(("job" = kind::JobName, Path, description = "The job's name.")),
     responses(
         (status = 200, description = "The job.", body = JobView),
     )

@@ -23,7 +23,7 @@ use crate::{
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
-    wire::KeyView,
+    wire::{KeyView, kind},
 };
 
 /// A key that was just made.
@@ -42,6 +42,7 @@ pub(crate) struct KeyList {
     /// By id; the last thousand that were revoked among them.
     keys: Vec<KeyView>,
     /// Where the list goes on; null at its end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
@@ -50,7 +51,7 @@ pub(crate) struct KeyList {
 /// A key that is bound to a namespace makes keys for that alone, and none makes a key that may do more
 /// than itself.
 #[utoipa::path(
-    post, path = "/v1/keys", tag = "keys", request_body = crate::wire::NewKey,
+    post, path = "/v1/keys", operation_id = "create_key", tag = "keys", request_body = crate::wire::NewKey,
     responses(
         (status = 201, description = "The key.", body = MadeKey, headers(("Location" = String, description = "Where it is looked at."))),
     )
@@ -93,7 +94,7 @@ pub(crate) async fn create(
 
 /// List the keys.
 #[utoipa::path(
-    get, path = "/v1/keys", tag = "keys", params(Asked),
+    get, path = "/v1/keys", operation_id = "list_keys", tag = "keys", params(Asked),
     responses(
         (status = 200, description = "The keys, without what is secret of them.", body = KeyList),
     )
@@ -111,7 +112,7 @@ pub(crate) async fn list(
 
 /// Look at a key.
 #[utoipa::path(
-    get, path = "/v1/keys/{id}", tag = "keys", params(("id" = String, Path, description = "The key's id: twelve hexadecimal digits.")),
+    get, path = "/v1/keys/{id}", operation_id = "get_key", tag = "keys", params(("id" = kind::KeyId, Path, description = "The key's id.")),
     responses(
         (status = 200, description = "The key, without what is secret of it.", body = KeyView),
     )
@@ -126,7 +127,7 @@ pub(crate) async fn get(
 
 /// Revoke a key: within a second no server takes it any more.
 #[utoipa::path(
-    delete, path = "/v1/keys/{id}", tag = "keys", params(("id" = String, Path, description = "The key's id: twelve hexadecimal digits.")),
+    delete, path = "/v1/keys/{id}", operation_id = "revoke_key", tag = "keys", params(("id" = kind::KeyId, Path, description = "The key's id.")),
     responses(
         (status = 200, description = "The key, revoked; also if it was before.", body = KeyView),
     )

@@ -193,7 +193,7 @@ fn class_of(status: StatusCode) -> &'static str {
 
 /// The numbers of this server, for Prometheus.
 #[utoipa::path(
-    get, path = "/metrics", tag = "health",
+    get, path = "/metrics", operation_id = "get_metrics", tag = "health",
     responses((status = 200, description = "`OpenMetrics` text.", body = String, content_type = "application/openmetrics-text"))
 )]
 pub(crate) async fn read(State(app): State<Arc<App>>) -> impl IntoResponse {

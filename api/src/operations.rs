@@ -21,7 +21,7 @@ use crate::{
 
 /// Cancel or redrive all tasks that have something in common.
 #[utoipa::path(
-    post, path = "/v1/operations", tag = "operations", request_body = crate::wire::NewOperation,
+    post, path = "/v1/operations", operation_id = "start_operation", tag = "operations", request_body = crate::wire::NewOperation,
     responses(
         (status = 202, description = "It has begun; workers and API servers carry it on, whoever of them may die. Tasks that are accepted later are not meant.", body = OperationView, headers(("Location" = String, description = "Where the operation is read."))),
     )
@@ -54,7 +54,7 @@ pub(crate) async fn start(
 
 /// Look at an operation.
 #[utoipa::path(
-    get, path = "/v1/operations/{id}", tag = "operations", params(("id" = String, Path, description = "The operation's id.")),
+    get, path = "/v1/operations/{id}", operation_id = "get_operation", tag = "operations", params(("id" = String, Path, description = "The operation's id.")),
     responses(
         (status = 200, description = "How far it has come. It is remembered for a day after its end.", body = OperationView),
     )

@@ -19,7 +19,7 @@ const MARK: &str = "after:";
 #[into_params(parameter_in = Query)]
 pub(crate) struct Asked {
     /// How many items at most.
-    #[param(minimum = 1, maximum = 500, default = 50)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500, default = 50)]
     pub(crate) limit: Option<String>,
     /// Where the page before ended: its `next_cursor`.
     pub(crate) cursor: Option<String>,

@@ -18,7 +18,7 @@ use crate::{
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
-    wire::{OperationView, QueueView},
+    wire::{OperationView, QueueView, kind},
 };
 
 /// All queues.
@@ -27,12 +27,13 @@ pub(crate) struct QueueList {
     /// By name.
     queues: Vec<QueueView>,
     /// Where the list goes on; null at its end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
 /// List the queues.
 #[utoipa::path(
-    get, path = "/v1/queues", tag = "queues", params(Asked),
+    get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", params(Asked),
     responses(
         (status = 200, description = "All queues that tasks were ever submitted to.", body = QueueList),
     )
@@ -51,7 +52,7 @@ pub(crate) async fn list(
 
 /// Look at a queue.
 #[utoipa::path(
-    get, path = "/v1/queues/{queue}", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
+    get, path = "/v1/queues/{queue}", operation_id = "get_queue", tag = "queues", params(("queue" = kind::QueueName, Path, description = "The queue's name.")),
     responses(
         (status = 200, description = "The queue.", body = QueueView),
     )
@@ -77,7 +78,7 @@ async fn find(app: &App, caller: &Caller, name: &QueueName) -> Result<QueueView,
 
 /// Set a queue; it is made if it is not there.
 #[utoipa::path(
-    put, path = "/v1/queues/{queue}", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
+    put, path = "/v1/queues/{queue}", operation_id = "set_queue", tag = "queues", params(("queue" = kind::QueueName, Path, description = "The queue's name.")),
     request_body = crate::wire::QueueSettings,
     responses(
         (status = 200, description = "The queue, set.", body = QueueView),
@@ -106,9 +107,9 @@ pub(crate) async fn set(
 
 /// Purge a queue: remove the tasks that wait in it.
 #[utoipa::path(
-    post, path = "/v1/queues/{queue}/purge", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
+    post, path = "/v1/queues/{queue}/purge", operation_id = "purge_queue", tag = "queues", params(("queue" = kind::QueueName, Path, description = "The queue's name.")),
     responses(
-        (status = 202, description = "The operation that removes the QUEUED, SCHEDULED and BLOCKED tasks of the queue; one that others wait for is CANCELLED instead.", body = OperationView),
+        (status = 202, description = "The operation that removes the QUEUED, SCHEDULED and BLOCKED tasks of the queue; one that others wait for is CANCELLED instead.", body = OperationView, headers(("Location" = String, description = "Where the operation is read."))),
     )
 )]
 pub(crate) async fn purge(
@@ -125,7 +126,7 @@ pub(crate) async fn purge(
 
 /// Pause a queue: it accepts tasks and hands out none.
 #[utoipa::path(
-    post, path = "/v1/queues/{queue}/pause", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
+    post, path = "/v1/queues/{queue}/pause", operation_id = "pause_queue", tag = "queues", params(("queue" = kind::QueueName, Path, description = "The queue's name.")),
     responses(
         (status = 200, description = "The queue, paused.", body = QueueView),
     )
@@ -143,7 +144,7 @@ pub(crate) async fn pause(
 
 /// Resume a queue.
 #[utoipa::path(
-    post, path = "/v1/queues/{queue}/resume", tag = "queues", params(("queue" = String, Path, description = "The queue's name.")),
+    post, path = "/v1/queues/{queue}/resume", operation_id = "resume_queue", tag = "queues", params(("queue" = kind::QueueName, Path, description = "The queue's name.")),
     responses(
         (status = 200, description = "The queue, running.", body = QueueView),
     )

@@ -1,6 +1,9 @@
 //! The one table of routes: it makes the router, the document, and who may ask for what.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -9,7 +12,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use sentinel_queue::keys::Scope::{self, Admin, Operate, Read, Submit};
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{OpenApi, Response};
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
     routes,
@@ -57,11 +60,13 @@ impl Needs {
 struct Table {
     router: OpenApiRouter<Arc<App>>,
     needs: Needs,
+    /// What routes answer that was refused, by the names under which the document tells of it.
+    problems: BTreeMap<String, Response>,
 }
 
 /// The routes, what each needs, and the document that tells of them.
 pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
-    let Table { router, mut needs } = Table::new()
+    let Table { router, mut needs, problems } = Table::new()
         .route(Need::Nothing, &[], routes!(health::alive))
         .route(Need::Nothing, &[StoreUnavailable], routes!(health::ready))
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::submit))
@@ -69,42 +74,43 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
         .route(Need::Scope(Submit), SUBMIT, routes!(tasks::batch))
         .route(Need::Scope(Read), &[], routes!(metrics::read))
         .route(Need::Scope(Read), &[], routes!(tasks::stats))
-        .route(Need::Scope(Read), &[InvalidField], routes!(tasks::list))
-        .route(Need::Scope(Read), &[UnknownTask, InvalidField], routes!(tasks::get))
+        .route(Need::Scope(Read), &[], routes!(tasks::list))
+        .route(Need::Scope(Read), &[UnknownTask], routes!(tasks::get))
         .route(Need::Scope(Read), &[UnknownTask, NotFinished, Failed, Cancelled], routes!(tasks::result))
-        .route(Need::Scope(Read), &[UnknownTask, NoLog, InvalidField], routes!(tasks::logs))
+        .route(Need::Scope(Read), &[UnknownTask, NoLog], routes!(tasks::logs))
         .route(Need::Scope(Read), &[UnknownTask, TooManyListeners], routes!(events::task))
-        .route(Need::Scope(Read), &[InvalidField, TooManyListeners], routes!(events::ends))
+        .route(Need::Scope(Read), &[TooManyListeners], routes!(events::ends))
         .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::cancel))
         .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::redrive))
         .route(Need::Scope(Operate), &[UnknownTask, WrongState], routes!(steer::reschedule))
         .route(Need::Scope(Operate), &[], routes!(operations::create))
         .route(Need::Scope(Read), &[UnknownOperation], routes!(operations::get))
-        .route(Need::Scope(Read), &[InvalidField], routes!(queues::list))
-        .route(Need::Scope(Read), &[UnknownQueue, InvalidField], routes!(queues::get))
+        .route(Need::Scope(Read), &[], routes!(queues::list))
+        .route(Need::Scope(Read), &[UnknownQueue], routes!(queues::get))
         .route(Need::Scope(Operate), &[NotEmpty], routes!(queues::set))
-        .route(Need::Scope(Operate), &[UnknownQueue, InvalidField], routes!(queues::purge))
-        .route(Need::Scope(Operate), &[InvalidField], routes!(queues::pause))
-        .route(Need::Scope(Operate), &[InvalidField], routes!(queues::resume))
-        .route(Need::Scope(Read), &[InvalidField], routes!(schedules::list))
+        .route(Need::Scope(Operate), &[UnknownQueue], routes!(queues::purge))
+        .route(Need::Scope(Operate), &[], routes!(queues::pause))
+        .route(Need::Scope(Operate), &[], routes!(queues::resume))
+        .route(Need::Scope(Read), &[], routes!(schedules::list))
         .route(Need::Scope(Read), &[UnknownSchedule], routes!(schedules::get))
-        .route(Need::Scope(Operate), &[UnknownJob], routes!(schedules::set))
+        .route(Need::Scope(Operate), &[UnknownJob, UnknownSchedule], routes!(schedules::set))
         .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::delete))
         .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::pause))
         .route(Need::Scope(Operate), &[UnknownSchedule], routes!(schedules::resume))
-        .route(Need::Scope(Read), &[InvalidField], routes!(jobs::list))
+        .route(Need::Scope(Read), &[], routes!(jobs::list))
         .route(Need::Scope(Read), &[UnknownJobName], routes!(jobs::get))
-        .route(Need::Scope(Read), &[InvalidField], routes!(workers::list))
+        .route(Need::Scope(Read), &[], routes!(workers::list))
         .route(Need::Scope(Admin), &[TooManyKeys], routes!(keys::create))
-        .route(Need::Scope(Admin), &[InvalidField], routes!(keys::list))
+        .route(Need::Scope(Admin), &[], routes!(keys::list))
         .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::get))
         .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::revoke))
-        .route(Need::Scope(Admin), &[InvalidField], routes!(actions::list))
+        .route(Need::Scope(Admin), &[], routes!(actions::list))
         .page(Need::Nothing, "/login", get(login::show).post(login::log_in))
         .page(Need::Nothing, "/logout", post(login::log_out))
         .page(Need::Nothing, "/assets/login.css", get(login::style))
         .page(Need::Key, "/", get(|| async { Redirect::temporary("/docs") }));
-    let (router, document) = router.split_for_parts();
+    let (router, mut document) = router.split_for_parts();
+    openapi::finish(&mut document, problems);
     for path in ["/docs", "/docs/", "/docs/{*rest}", "/openapi.json"] {
         needs.add(Method::GET, path, Need::Key);
     }
@@ -113,11 +119,11 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
 }
 
 /// Why a submit may be refused.
-const SUBMIT: &[Code] = &[KeyReused, UnknownParent, UnknownJob];
+const SUBMIT: &[Code] = &[KeyReused, UnknownParent, UnknownJob, UnknownTask];
 
 impl Table {
     fn new() -> Self {
-        Self { router: OpenApiRouter::with_openapi(openapi::document()), needs: Needs::default() }
+        Self { router: OpenApiRouter::with_openapi(openapi::document()), needs: Needs::default(), problems: BTreeMap::new() }
     }
 
     /// A route that the document tells of, with the errors of its own that it may answer. Those that
@@ -130,7 +136,7 @@ impl Table {
     ) -> Self {
         for (path, item) in &mut paths.paths {
             for (method, operation) in openapi::operations(item) {
-                openapi::complete(&method, operation, need, codes);
+                self.problems.extend(openapi::complete(&method, operation, need, codes));
                 self.needs.add(method, path, need);
             }
         }

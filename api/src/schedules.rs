@@ -19,7 +19,7 @@ use crate::{
     page::{Asked, Page},
     problem::{Code, Problem},
     segment::Segment,
-    wire::ScheduleView,
+    wire::{ScheduleView, kind},
 };
 
 /// All schedules.
@@ -28,12 +28,13 @@ pub(crate) struct ScheduleList {
     /// By name.
     schedules: Vec<ScheduleView>,
     /// Where the list goes on; null at its end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
 /// List the schedules.
 #[utoipa::path(
-    get, path = "/v1/schedules", tag = "schedules", params(Asked),
+    get, path = "/v1/schedules", operation_id = "list_schedules", tag = "schedules", params(Asked),
     responses(
         (status = 200, description = "The schedules, without the payloads of their tasks.", body = ScheduleList),
     )
@@ -53,7 +54,7 @@ pub(crate) async fn list(
 
 /// Look at a schedule.
 #[utoipa::path(
-    get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
+    get, path = "/v1/schedules/{name}", operation_id = "get_schedule", tag = "schedules", params(("name" = kind::ScheduleName, Path, description = "The schedule's name.")),
     responses(
         (status = 200, description = "The schedule.", body = ScheduleView),
     )
@@ -77,7 +78,7 @@ async fn find(app: &App, caller: &Caller, name: &ScheduleName) -> Result<Schedul
 ///
 /// The same again changes nothing. Another `cron` or `timezone` counts from now on.
 #[utoipa::path(
-    put, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name: matches `[a-z0-9][a-z0-9._-]{0,54}`.")),
+    put, path = "/v1/schedules/{name}", operation_id = "set_schedule", tag = "schedules", params(("name" = kind::ScheduleName, Path, description = "The schedule's name.")),
     request_body = crate::wire::NewSchedule,
     responses(
         (status = 200, description = "The schedule, set.", body = ScheduleView),
@@ -115,7 +116,7 @@ pub(crate) async fn set(
 
 /// Delete a schedule; its tasks stay.
 #[utoipa::path(
-    delete, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
+    delete, path = "/v1/schedules/{name}", operation_id = "delete_schedule", tag = "schedules", params(("name" = kind::ScheduleName, Path, description = "The schedule's name.")),
     responses(
         (status = 204, description = "It is gone."),
     )
@@ -135,7 +136,7 @@ pub(crate) async fn delete(
 
 /// Pause a schedule: it has no ticks.
 #[utoipa::path(
-    post, path = "/v1/schedules/{name}/pause", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
+    post, path = "/v1/schedules/{name}/pause", operation_id = "pause_schedule", tag = "schedules", params(("name" = kind::ScheduleName, Path, description = "The schedule's name.")),
     responses(
         (status = 200, description = "The schedule, paused.", body = ScheduleView),
     )
@@ -155,7 +156,7 @@ pub(crate) async fn pause(
 
 /// Resume a schedule: it goes on from now.
 #[utoipa::path(
-    post, path = "/v1/schedules/{name}/resume", tag = "schedules", params(("name" = String, Path, description = "The schedule's name.")),
+    post, path = "/v1/schedules/{name}/resume", operation_id = "resume_schedule", tag = "schedules", params(("name" = kind::ScheduleName, Path, description = "The schedule's name.")),
     responses(
         (status = 200, description = "The schedule, with ticks.", body = ScheduleView),
     )

@@ -15,13 +15,13 @@ use crate::{
     problem::{Code, Problem},
     segment::Segment,
     tasks,
-    wire::TaskView,
+    wire::{TaskView, kind},
 };
 
 /// Cancel a task.
 #[utoipa::path(
-    post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
-    params(("id" = String, Path, description = "The task's UUID.")),
+    post, path = "/v1/tasks/{id}/cancel", operation_id = "cancel_task", tag = "tasks",
+    params(("id" = kind::TaskId, Path, description = "The task's id.")),
     responses(
         (status = 200, description = "The task, CANCELLED. If it ran, its guest is stopped and commits nothing.", body = TaskView),
     )
@@ -39,8 +39,8 @@ pub(crate) async fn cancel(
 
 /// Give a task that FAILED or was CANCELLED another life.
 #[utoipa::path(
-    post, path = "/v1/tasks/{id}/redrive", tag = "tasks",
-    params(("id" = String, Path, description = "The task's UUID.")),
+    post, path = "/v1/tasks/{id}/redrive", operation_id = "redrive_task", tag = "tasks",
+    params(("id" = kind::TaskId, Path, description = "The task's id.")),
     responses(
         (status = 200, description = "The task, QUEUED again with fresh budgets and without expiry; its history tells of both lives.", body = TaskView),
     )
@@ -58,8 +58,8 @@ pub(crate) async fn redrive(
 
 /// Change when a waiting task is due, its priority, or both.
 #[utoipa::path(
-    post, path = "/v1/tasks/{id}/reschedule", tag = "tasks",
-    params(("id" = String, Path, description = "The task's UUID.")), request_body = crate::wire::Reschedule,
+    post, path = "/v1/tasks/{id}/reschedule", operation_id = "reschedule_task", tag = "tasks",
+    params(("id" = kind::TaskId, Path, description = "The task's id.")), request_body = crate::wire::Reschedule,
     responses(
         (status = 200, description = "The task.", body = TaskView),
     )

@@ -32,7 +32,7 @@ use crate::{
     query::Query,
     segment::Segment,
     server::{Closing, closes},
-    wire::{Accepted, AcceptedBatch, Stats, TaskBrief, TaskList, TaskView},
+    wire::{Accepted, AcceptedBatch, KnownTask, Stats, TaskBrief, TaskList, TaskView, kind},
 };
 
 /// The longest that a client may wait for a task in one request.
@@ -43,8 +43,8 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Submit a task.
 #[utoipa::path(
-    post, path = "/submit-task", tag = "tasks", request_body = crate::wire::NewTask,
-    params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.")),
+    post, path = "/submit-task", operation_id = "submit_task", tag = "tasks", request_body = crate::wire::NewTask,
+    params(("Idempotency-Key" = Option<kind::KeyHeader>, Header, description = "As the field `idempotency_key`; between quotes or not.")),
     responses(
         (status = 200, description = "The store has it.", body = Accepted),
     )
@@ -62,10 +62,10 @@ pub(crate) async fn submit(
 
 /// Submit a task and get it back whole.
 #[utoipa::path(
-    post, path = "/v1/tasks", tag = "tasks", request_body = crate::wire::NewTask,
-    params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.")),
+    post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = crate::wire::NewTask,
+    params(("Idempotency-Key" = Option<kind::KeyHeader>, Header, description = "As the field `idempotency_key`; between quotes or not.")),
     responses(
-        (status = 200, description = "The task was there before, by its idempotency key. One that is not kept any more is answered as by `/submit-task`.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
+        (status = 200, description = "The task was there before, by its idempotency key. One that is not kept any more is answered as by `/submit-task`.", body = KnownTask, headers(("Location" = String, description = "Where the task is read."))),
         (status = 201, description = "The store has it.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
     )
 )]
@@ -98,7 +98,7 @@ pub(crate) async fn create(
 
 /// Submit tasks, all of them or none.
 #[utoipa::path(
-    post, path = "/v1/tasks/batch", tag = "tasks", request_body = crate::wire::NewBatch,
+    post, path = "/v1/tasks/batch", operation_id = "create_tasks", tag = "tasks", request_body = crate::wire::NewBatch,
     responses(
         (status = 201, description = "The store has them.", body = AcceptedBatch),
     )
@@ -230,7 +230,7 @@ async fn answers(
 
 /// How many tasks are held in each state.
 #[utoipa::path(
-    get, path = "/stats", tag = "tasks",
+    get, path = "/stats", operation_id = "get_stats", tag = "tasks",
     responses(
         (status = 200, description = "The counts.", body = Stats),
     )
@@ -244,15 +244,15 @@ pub(crate) async fn stats(State(app): State<Arc<App>>, caller: Caller) -> Result
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Reading {
-    /// Wait for the task's end, at most this long: a duration up to 60s.
-    #[param(example = "30s")]
+    /// Wait for the task's end, at most this long: up to 60s.
+    #[param(value_type = Option<kind::Duration>)]
     wait: Option<String>,
 }
 
 /// Read a task.
 #[utoipa::path(
-    get, path = "/v1/tasks/{id}", tag = "tasks",
-    params(("id" = String, Path, description = "The task's UUID."), Reading),
+    get, path = "/v1/tasks/{id}", operation_id = "get_task", tag = "tasks",
+    params(("id" = kind::TaskId, Path, description = "The task's id."), Reading),
     responses(
         (status = 200, description = "The task, ended or when the wait was over.", body = TaskView),
     )
@@ -301,20 +301,25 @@ pub(crate) async fn get(
 #[into_params(parameter_in = Query)]
 pub(crate) struct Listing {
     /// One or more states, with commas between.
-    #[param(example = "FAILED")]
+    #[param(value_type = Option<Vec<kind::Status>>, style = Form, explode = false, min_items = 1)]
     status: Option<String>,
     /// This queue.
+    #[param(value_type = Option<kind::QueueName>)]
     queue: Option<String>,
     /// This job.
+    #[param(value_type = Option<kind::JobName>)]
     job: Option<String>,
     /// This tag among theirs.
+    #[param(value_type = Option<kind::Tag>)]
     tag: Option<String>,
-    /// Accepted then or later: RFC 3339.
+    /// Accepted then or later.
+    #[param(value_type = Option<kind::Time>)]
     since: Option<String>,
-    /// Accepted earlier: RFC 3339.
+    /// Accepted earlier.
+    #[param(value_type = Option<kind::Time>)]
     until: Option<String>,
     /// How many tasks at most.
-    #[param(minimum = 1, maximum = 500, default = 50)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500, default = 50)]
     limit: Option<String>,
     /// Where the list before ended: its `next_cursor`.
     cursor: Option<String>,
@@ -322,7 +327,7 @@ pub(crate) struct Listing {
 
 /// List tasks.
 #[utoipa::path(
-    get, path = "/v1/tasks", tag = "tasks", params(Listing),
+    get, path = "/v1/tasks", operation_id = "list_tasks", tag = "tasks", params(Listing),
     responses(
         (status = 200, description = "Tasks by state; those that ended newest first, those that wait in the order of their queue. A request looks at 1000 tasks at most, however many there are.", body = TaskList),
     )
@@ -380,16 +385,16 @@ fn parameter<T: std::str::FromStr<Err: ToString>>(
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogOf {
     /// The attempt, from 1; by default the last that ended.
-    #[param(minimum = 1)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 4_294_967_295_u32)]
     attempt: Option<String>,
 }
 
 /// Read what an attempt printed.
 #[utoipa::path(
-    get, path = "/v1/tasks/{id}/logs", tag = "tasks",
-    params(("id" = String, Path, description = "The task's UUID."), LogOf),
+    get, path = "/v1/tasks/{id}/logs", operation_id = "get_log", tag = "tasks",
+    params(("id" = kind::TaskId, Path, description = "The task's id."), LogOf),
     responses(
-        (status = 200, description = "What the guest wrote to stdout and stderr, cut at 64 KiB; of the last hundred attempts.", content_type = "text/plain"),
+        (status = 200, description = "What the guest wrote to stdout and stderr, cut at 64 KiB; of the last hundred attempts.", body = String, content_type = "text/plain"),
     )
 )]
 pub(crate) async fn logs(
@@ -421,10 +426,10 @@ pub(crate) async fn logs(
 
 /// Read a task's result, byte for byte as the job gave it.
 #[utoipa::path(
-    get, path = "/v1/tasks/{id}/result", tag = "tasks",
-    params(("id" = String, Path, description = "The task's UUID.")),
+    get, path = "/v1/tasks/{id}/result", operation_id = "get_result", tag = "tasks",
+    params(("id" = kind::TaskId, Path, description = "The task's id.")),
     responses(
-        (status = 200, description = "The result, JSON of the job's choice.", content_type = "application/json"),
+        (status = 200, description = "The result, JSON of the job's choice.", body = serde_json::Value, content_type = "application/json"),
     )
 )]
 pub(crate) async fn result(

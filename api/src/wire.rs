@@ -2,6 +2,7 @@
 //! described here: `sentinel_queue::request` takes them apart and knows the ranges.
 
 mod key;
+pub(crate) mod kind;
 mod operation;
 mod policy;
 mod queue;
@@ -16,7 +17,7 @@ pub(crate) use self::{
     operation::{NewOperation, OperationView},
     queue::{QueueSettings, QueueView},
     schedule::{NewSchedule, ScheduleView},
-    task::{Accepted, AcceptedBatch, NewBatch, NewTask, Reschedule, Stats, TaskBrief, TaskList, TaskView},
+    task::{Accepted, AcceptedBatch, KnownTask, NewBatch, NewTask, Reschedule, Stats, TaskBrief, TaskList, TaskView},
 };
 
 /// A time as clients see it.

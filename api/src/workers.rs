@@ -12,7 +12,7 @@ use crate::{
     auth::Caller,
     page::{Asked, Page},
     problem::Problem,
-    wire::time,
+    wire::{kind, time},
 };
 
 /// What a worker says of itself. All of it may be missing: a worker may be of another version.
@@ -47,11 +47,14 @@ pub(crate) struct JobInfo {
 #[derive(Serialize, ToSchema)]
 struct WorkerJob {
     /// Its name.
+    #[schema(value_type = kind::JobName)]
     name: String,
     /// SHA-256 of the plugin.
+    #[schema(value_type = kind::Digest)]
     digest: String,
     /// Since when the worker runs this plugin, by the worker's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     admitted_at: Option<String>,
     /// What an attempt may use.
     limits: JobLimits,
@@ -84,14 +87,20 @@ struct WorkerView {
     /// Its name: new with every process.
     instance: String,
     /// Its last sign of life.
+    #[schema(value_type = kind::Time)]
     last_seen_at: String,
+    /// Its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    /// Its machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     hostname: Option<String>,
+    /// Its process on that machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    /// Since when it runs, by its own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     started_at: Option<String>,
     /// How many attempts it runs at once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +109,7 @@ struct WorkerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     busy: Option<u64>,
     /// The queues it serves; empty: all there are.
+    #[schema(value_type = Vec<kind::QueueName>)]
     queues: Vec<String>,
     /// The jobs it runs.
     jobs: Vec<WorkerJob>,
@@ -113,12 +123,13 @@ pub(crate) struct WorkerList {
     /// By name.
     workers: Vec<WorkerView>,
     /// Where the list goes on; null at its end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
 /// List the workers that gave a sign of life within three leases.
 #[utoipa::path(
-    get, path = "/v1/workers", tag = "workers", params(Asked),
+    get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", params(Asked),
     responses(
         (status = 200, description = "The workers.", body = WorkerList),
     )

@@ -226,9 +226,11 @@ impl FromStr for TaskId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Uuid::parse_str(text)
-            .map(Self)
-            .map_err(|_| Invalid::new("task id", text.chars().take(64).collect::<String>(), "must be a UUID"))
+        // There are other ways to write a UUID: one of them is a task's id.
+        let found = Uuid::parse_str(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH);
+        found.map(Self).ok_or_else(|| {
+            Invalid::new("task id", text.chars().take(64).collect::<String>(), "must be a UUID")
+        })
     }
 }
 
@@ -306,6 +308,15 @@ mod tests {
         assert_eq!(id.get_version_num(), 7);
         assert_eq!(id.as_bytes()[6], 0x70);
         assert_eq!(id.as_bytes()[7], 0);
+    }
+
+    #[test]
+    fn a_task_id_is_written_in_one_way() {
+        let id = "0198c0de-0000-7000-8000-000000000000";
+        assert!(id.parse::<TaskId>().is_ok());
+        for other in [id.replace('-', ""), format!("{{{id}}}"), format!("urn:uuid:{id}")] {
+            assert!(other.parse::<TaskId>().is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -617,13 +617,28 @@ const INSTANT: &str =
 
 /// A point in time.
 pub fn instant_of(text: &str) -> Result<Millis, String> {
-    let at: jiff::Timestamp = text.parse().map_err(|_| INSTANT.to_owned())?;
+    let at = text.parse::<jiff::Timestamp>().ok().filter(|_| is_rfc3339(text)).ok_or(INSTANT)?;
     let millis = u64::try_from(at.as_millisecond()).map_err(|_| INSTANT.to_owned())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     if u128::from(millis) > (now + LONGEST_DELAY).as_millis() {
         return Err(INSTANT.to_owned());
     }
     Ok(Millis(millis))
+}
+
+/// Whether a time is written as RFC 3339 says: there are parsers that take more.
+fn is_rfc3339(text: &str) -> bool {
+    let has_shape = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(byte, shape)| match shape {
+                b'0' => byte.is_ascii_digit(),
+                _ => byte.eq_ignore_ascii_case(&shape),
+            })
+    };
+    let Some((seconds, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else { return false };
+    let offset = rest.strip_prefix('.').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    has_shape(seconds, "0000-00-00T00:00:00")
+        && ["Z", "+00:00", "-00:00"].iter().any(|shape| has_shape(offset, shape))
 }
 
 /// A duration from `least` to `most`.

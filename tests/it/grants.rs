@@ -39,7 +39,7 @@ fn a_secret_is_seen_by_its_job_and_by_nobody_else() {
         seen += &api.get(&format!("/v1/tasks/{id}/logs")).text();
     }
     assert!(seen.matches("it is [secret key].").count() >= 5, "{seen}");
-    for path in ["/v1/jobs", "/v1/jobs/hostile", "/v1/workers", "/v1/tasks", "/stats"] {
+    for path in ["/v1/jobs", "/v1/jobs/hostile", "/v1/workers", "/v1/tasks", "/stats", "/metrics"] {
         seen += &api.get(path).text();
     }
     assert!(!seen.contains(&secret), "{seen}");

@@ -4,6 +4,7 @@ mod abuse;
 mod admission;
 mod apart;
 mod authors;
+mod bad_input;
 mod bench;
 mod browser;
 mod cli;

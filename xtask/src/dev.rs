@@ -19,21 +19,41 @@ const START: Duration = Duration::from_mins(1);
 pub(crate) struct Dev {
     child: Child,
     pub(crate) url: String,
+    /// What clients show it; nothing, if it asks for nothing.
+    key: String,
 }
 
 impl Dev {
     /// In a directory, with the plugins and the `sentinel.toml` in it.
     pub(crate) fn start(dir: &Path, data: &Path) -> Result<Self> {
+        Self::start_as(dir, data, &[], String::new())
+    }
+
+    /// The same, where one needs a key; there is one with this scope.
+    pub(crate) fn start_with_key(dir: &Path, data: &Path, scope: &str) -> Result<(Self, String)> {
+        let made = Command::new(built("sentinel"))
+            .args(["key", "create", "xtask", "--scope", scope, "--data-dir"])
+            .arg(data)
+            .output()?;
+        if !made.status.success() {
+            bail!("no key was made: {}", String::from_utf8_lossy(&made.stderr));
+        }
+        let key = String::from_utf8(made.stdout)?.trim().to_owned();
+        Ok((Self::start_as(dir, data, &["--auth", "keys"], key.clone())?, key))
+    }
+
+    fn start_as(dir: &Path, data: &Path, options: &[&str], key: String) -> Result<Self> {
         let port = free_port()?;
         let listen = format!("127.0.0.1:{port}");
         let child = Command::new(built("sentinel"))
             .args(["dev", "--listen", &listen, "--data-dir"])
             .arg(data)
+            .args(options)
             .current_dir(dir)
             .env("RUST_LOG", "warn")
             .spawn()
             .context("sentinel dev did not start")?;
-        let mut dev = Self { child, url: format!("http://{listen}") };
+        let mut dev = Self { child, url: format!("http://{listen}"), key };
         dev.wait_until_ready()?;
         Ok(dev)
     }
@@ -61,7 +81,11 @@ impl Dev {
 
     /// What a client command prints, which must succeed.
     pub(crate) fn output(&self, args: &[&str], input: &str) -> Result<String> {
-        let mut child = Command::new(built("sentinel"))
+        let mut client = Command::new(built("sentinel"));
+        if !self.key.is_empty() {
+            client.env("SENTINEL_KEY", &self.key);
+        }
+        let mut child = client
             .args(args)
             .env("SENTINEL_SERVER", &self.url)
             .stdin(Stdio::piped())

@@ -1,5 +1,5 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | languages | bench |
-//! plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | schemathesis | languages |
+//! bench | plugins | compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
@@ -13,6 +13,7 @@ mod demo;
 mod dev;
 mod guests;
 mod languages;
+mod schemathesis;
 mod setup;
 mod shell;
 mod test;
@@ -30,6 +31,9 @@ usage: cargo xtask COMMAND
                 accepted is lost, doubled or stuck; options: cargo xtask chaos --help
   abuse         the catalogue of abuse by plugins, for SECONDS each (5 unless said), with what was
                 measured of it and of the tasks beside it: cargo xtask abuse [SECONDS]
+  schemathesis  requests made from the OpenAPI document, good and bad ones, at least CASES of them (a
+                minute's worth unless said): what it says is what the server does; needs Python:
+                cargo xtask schemathesis [CASES]
   languages     jobs in Rust, JavaScript and Python, and an interpreter as a job, from nothing to a
                 result; not part of `test`: needs Node.js, Python and their package registries
   bench         measure it, optimised; options: cargo xtask bench --help
@@ -58,6 +62,7 @@ fn run() -> Result<()> {
         ["test"] => test::run_gate(),
         ["chaos", ref options @ ..] => chaos::run(options),
         ["abuse", ref options @ ..] => abuse::run_for(options),
+        ["schemathesis", ref options @ ..] => schemathesis::run(options),
         ["languages"] => languages::run(),
         ["bench", ref options @ ..] => bench::run_bench(options),
         ["plugins"] => guests::build(),

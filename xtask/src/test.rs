@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    chaos, guests, setup,
+    chaos, guests, schemathesis, setup,
     shell::{cargo, root, run, step},
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn run_gate() -> Result<()> {
         run(&mut cargo(&["build", "--locked", "--workspace"]))?;
         run(cargo(&["test", "--locked", "--workspace"]).env("SENTINEL_TEST_PLUGINS", guests::built_dir()))
     })?;
+    step("schemathesis", || schemathesis::run_built(0))?;
     step("chaos", || chaos::run_built(&["--minutes", "2", "--seed", "1"]))
 }
 

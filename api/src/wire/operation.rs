@@ -4,15 +4,18 @@ use sentinel_queue::steer::Operation;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::time;
+use super::{kind, time};
 
 /// An operation on many tasks.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(
+    example = json!({ "kind": "redrive", "filter": { "queue": "default", "status": "FAILED" }, "dry_run": true })
+)]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct NewOperation {
-    /// `cancel` (those that have not ended) or `redrive` (those that FAILED or were CANCELLED).
-    #[schema(example = "redrive")]
-    kind: String,
+    /// `cancel`: those that have not ended. `redrive`: those that FAILED or were CANCELLED.
+    kind: NewOperationKind,
     /// Which tasks: `{}` means all.
     filter: OperationFilter,
     /// Only counts them.
@@ -20,24 +23,32 @@ pub(crate) struct NewOperation {
     dry_run: Option<bool>,
 }
 
+/// What can be done to many tasks.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "documents a request")]
+enum NewOperationKind {
+    Cancel,
+    Redrive,
+}
+
 /// Which tasks are meant: those that have all of this.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 struct OperationFilter {
-    /// This state.
-    status: Option<String>,
+    /// This state; one in which this can be done.
+    status: Option<kind::Status>,
     /// This queue.
-    queue: Option<String>,
+    queue: Option<kind::QueueName>,
     /// This job.
-    job: Option<String>,
+    job: Option<kind::JobName>,
     /// This tag among theirs.
-    tag: Option<String>,
+    tag: Option<kind::Tag>,
     /// Accepted then or later.
-    #[schema(format = "date-time")]
-    since: Option<String>,
+    since: Option<kind::Time>,
     /// Accepted earlier.
-    #[schema(format = "date-time")]
-    until: Option<String>,
+    until: Option<kind::Time>,
 }
 
 /// How far an operation has come.
@@ -45,18 +56,20 @@ struct OperationFilter {
 pub(crate) struct OperationView {
     /// Its id.
     operation_id: String,
-    /// `cancel`, `redrive` or `purge`.
-    #[schema(example = "redrive")]
+    /// What it does.
+    #[schema(value_type = kind::OperationKind)]
     kind: &'static str,
     /// Whether it only counts.
     dry_run: bool,
-    /// `running` or `done`.
-    #[schema(example = "done")]
+    /// Whether it is done.
+    #[schema(value_type = kind::OperationState)]
     state: &'static str,
     /// When it was asked for.
+    #[schema(value_type = kind::Time)]
     created_at: String,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     finished_at: Option<String>,
     /// How many tasks it looked at.
     looked_at: u64,

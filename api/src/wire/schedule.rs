@@ -6,25 +6,32 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
+    kind,
     policy::{NewBackoff, PolicyView},
     raw, time,
 };
 
 /// A schedule; what is left out has its default.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(
+    example = json!({
+        "cron": "0 9 * * 1-5", "timezone": "Europe/Berlin", "catch_up": "latest",
+        "task": { "payload": { "job": "example-task", "name": "Ada" }, "concurrency_key": "report" },
+    })
+)]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct NewSchedule {
     /// Five fields (minute, hour, day of month, month, day of week), six with the second in front, or
     /// `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`.
-    #[schema(example = "0 9 * * 1-5")]
+    #[schema(max_length = 200, example = "0 9 * * 1-5")]
     cron: String,
     /// On whose clocks: a name of the IANA database.
     #[schema(default = "UTC", example = "Europe/Berlin")]
     timezone: Option<String>,
-    /// What becomes of ticks that are more than a minute late, because all was down: `latest` (one
-    /// task, for the latest of them), `all` (one for each), `none`.
+    /// What becomes of ticks that were missed.
     #[schema(default = "latest")]
-    catch_up: Option<String>,
+    catch_up: Option<kind::CatchUp>,
     /// A paused schedule has no ticks, and catches up none. Left out: as it was.
     paused: Option<bool>,
     /// What it submits.
@@ -33,19 +40,19 @@ pub(crate) struct NewSchedule {
 
 /// What a schedule submits: a task without what says when it runs.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "documents a request")]
 struct ScheduledTask {
-    /// Any JSON object with a string `job`.
-    #[schema(value_type = Object, example = json!({"job": "example-task"}))]
-    payload: serde_json::Value,
+    /// What the job is given.
+    payload: kind::Payload,
     /// The queue to wait in.
-    #[schema(default = "default", pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
-    queue: Option<String>,
+    #[schema(default = "default")]
+    queue: Option<kind::QueueName>,
     /// Higher runs first within a queue.
     #[schema(default = 0, minimum = -1000, maximum = 1000)]
     priority: Option<i32>,
-    /// How long an attempt may take: a duration from 1ms to 24h.
-    timeout: Option<String>,
+    /// How long an attempt may take: from 1ms to 24h.
+    timeout: Option<kind::Duration>,
     /// How often the task is tried at most.
     #[schema(default = 3, minimum = 1, maximum = 1000)]
     max_attempts: Option<u32>,
@@ -53,17 +60,17 @@ struct ScheduledTask {
     backoff: Option<NewBackoff>,
     /// Of the tasks of a queue with the same key, so many run at once as the queue says: one for a
     /// task that must not overlap with the one of the tick before.
-    #[schema(min_length = 1, max_length = 128)]
-    concurrency_key: Option<String>,
-    /// Words to find its tasks by, at most 9: `schedule:<name>` comes to them.
-    #[schema(max_items = 9)]
-    tags: Option<Vec<String>>,
+    concurrency_key: Option<kind::ConcurrencyKey>,
+    /// Words to find its tasks by, at most 9 different ones: `schedule:<name>` comes to them. At most 240
+    /// characters with a comma between each two.
+    tags: Option<Vec<kind::Tag>>,
 }
 
 /// A schedule.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ScheduleView {
     /// Its name. Its tasks are tagged `schedule:<name>`.
+    #[schema(value_type = kind::ScheduleName)]
     pub(crate) name: String,
     /// When: a cron expression,
     #[schema(example = "0 9 * * 1-5")]
@@ -71,15 +78,15 @@ pub(crate) struct ScheduleView {
     /// on the clocks of this time zone.
     #[schema(example = "Europe/Berlin")]
     timezone: String,
-    /// What becomes of ticks that were missed: `latest`, `all` or `none`.
-    #[schema(example = "latest")]
+    /// What becomes of ticks that were missed.
+    #[schema(value_type = kind::CatchUp)]
     catch_up: &'static str,
     /// Whether it has no ticks for now.
     paused: bool,
     /// What it submits.
     task: ScheduledTaskView,
     /// Its next five ticks; none while it is paused.
-    #[schema(max_items = 5)]
+    #[schema(value_type = Vec<kind::Time>, max_items = 5)]
     next_runs: Vec<String>,
     /// The last tick that had a task.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,22 +97,27 @@ pub(crate) struct ScheduleView {
 #[derive(Serialize, ToSchema)]
 struct ScheduledTaskView {
     /// The job that runs it.
+    #[schema(value_type = kind::JobName)]
     job: String,
     /// As given, byte for byte; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<kind::Payload>)]
     payload: Option<Box<RawValue>>,
     /// The queue it waits in.
+    #[schema(value_type = kind::QueueName)]
     queue: String,
-    /// -1000 to 1000, higher first.
+    /// Higher runs first.
+    #[schema(minimum = -1000, maximum = 1000)]
     priority: i32,
     #[serde(flatten)]
     policy: PolicyView,
     /// What it shares with tasks that must not run at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::ConcurrencyKey>)]
     concurrency_key: Option<String>,
     /// Words to find it by, besides `schedule:<name>`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<kind::Tag>, max_items = 9)]
     tags: Vec<String>,
 }
 
@@ -113,9 +125,10 @@ struct ScheduledTaskView {
 #[derive(Serialize, ToSchema)]
 struct LastRunView {
     /// The tick.
+    #[schema(value_type = kind::Time)]
     at: String,
     /// The task.
-    #[schema(format = "uuid")]
+    #[schema(value_type = kind::TaskId)]
     task_id: String,
 }
 

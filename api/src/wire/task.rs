@@ -10,68 +10,72 @@ use sentinel_queue::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
+};
 
 use super::{
+    kind,
     policy::{BackoffView, NewBackoff},
     raw, time,
 };
 
-/// A task to be accepted. This is its description; `sentinel_queue::request` takes it apart and knows the ranges.
+/// A task to be accepted.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(
+    example = json!({ "payload": { "job": "example-task", "name": "Ada" }, "priority": 5 })
+)]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct NewTask {
-    /// Any JSON object with a string `job`: kept and given back byte for byte. At most 1 MiB,
-    /// nested at most 128 deep, no key twice.
-    #[schema(value_type = Object, example = json!({"job": "example-task"}))]
-    payload: serde_json::Value,
-    /// The queue to wait in; matches `[a-z0-9][a-z0-9._-]{0,63}`.
-    #[schema(default = "default", pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
-    queue: Option<String>,
+    /// What the job is given.
+    payload: kind::Payload,
+    /// The queue to wait in.
+    #[schema(default = "default")]
+    queue: Option<kind::QueueName>,
     /// Higher runs first within a queue; first come, first served within a priority.
     #[schema(default = 0, minimum = -1000, maximum = 1000, example = 5)]
     priority: Option<i32>,
-    /// When it is due: RFC 3339, at most ten years from now; not together with `delay`.
-    #[schema(format = "date-time")]
-    run_at: Option<String>,
-    /// How long after its acceptance it is due: a duration up to 3650d.
-    #[schema(example = "5m")]
-    delay: Option<String>,
-    /// If it has not started by then, it is FAILED `expired`. RFC 3339.
-    #[schema(format = "date-time")]
-    expires_at: Option<String>,
-    /// How long an attempt may take: a duration from 1ms to 24h.
-    #[schema(example = "30s")]
-    timeout: Option<String>,
+    /// When it is due; not together with `delay`.
+    run_at: Option<kind::Time>,
+    /// How long after its acceptance it is due: up to 3650d.
+    delay: Option<kind::Duration>,
+    /// If it has not started by then, it is FAILED `expired`.
+    expires_at: Option<kind::Time>,
+    /// How long an attempt may take: from 1ms to 24h.
+    timeout: Option<kind::Duration>,
     /// How often the task is tried at most.
     #[schema(default = 3, minimum = 1, maximum = 1000)]
     max_attempts: Option<u32>,
     /// How long it waits between tries.
     backoff: Option<NewBackoff>,
     /// A second submit with the same key, queue and payload within 24 hours, or while the task is
-    /// kept, makes no second task. 1 to 200 visible ASCII characters. As the `Idempotency-Key`
-    /// header, too.
-    #[schema(min_length = 1, max_length = 200)]
-    idempotency_key: Option<String>,
+    /// kept, makes no second task. As the `Idempotency-Key` header, too.
+    idempotency_key: Option<kind::IdempotencyKey>,
     /// Of the tasks of a queue with the same key, so many run at once as the queue says (`per_key`,
-    /// by default 1). 1 to 128 visible ASCII characters.
-    #[schema(min_length = 1, max_length = 128)]
-    concurrency_key: Option<String>,
-    /// Words to find it by: at most 10, of letters, digits and `._:/=@-`.
-    #[schema(max_items = 10)]
-    tags: Option<Vec<String>>,
-    /// The tasks that must have ended before it runs: ids; in a batch also `"#0"`, the number of an
-    /// earlier task.
+    /// by default 1).
+    concurrency_key: Option<kind::ConcurrencyKey>,
+    /// Words to find it by: at most 10 different ones, of 240 characters with a comma between each two.
+    tags: Option<Vec<kind::Tag>>,
+    /// The tasks that must have ended before it runs.
     #[schema(max_items = 100)]
-    after: Option<Vec<String>>,
+    after: Option<Vec<kind::Parent>>,
     /// What happens if one of these does not complete: `completed` (the task is CANCELLED) or
     /// `always` (it runs all the same).
     #[schema(default = "completed")]
-    after_policy: Option<String>,
+    after_policy: Option<kind::AfterPolicy>,
 }
 
 /// Tasks to be accepted, all of them or none.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(
+    example = json!({ "tasks": [
+        { "payload": { "job": "example-task", "name": "Ada" } },
+        { "payload": { "job": "example-task", "name": "Bob" }, "after": ["#0"] },
+    ] })
+)]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct NewBatch {
     /// In the order in which they arrive.
@@ -79,16 +83,16 @@ pub(crate) struct NewBatch {
     tasks: Vec<NewTask>,
 }
 
-/// What a waiting task is to change.
+/// What a waiting task is to change: at least one of these, and not both `run_at` and `delay`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "delay": "5m", "priority": 10 }))]
 #[expect(dead_code, reason = "documents a request")]
 pub(crate) struct Reschedule {
-    /// When it is due: RFC 3339.
-    #[schema(format = "date-time")]
-    run_at: Option<String>,
-    /// How long from now it is due: a duration up to 3650d.
-    #[schema(example = "5m")]
-    delay: Option<String>,
+    /// When it is due.
+    run_at: Option<kind::Time>,
+    /// How long from now it is due: up to 3650d.
+    delay: Option<kind::Duration>,
     /// Its new priority.
     #[schema(minimum = -1000, maximum = 1000)]
     priority: Option<i32>,
@@ -97,21 +101,35 @@ pub(crate) struct Reschedule {
 /// The documented answer to a submit: exactly these two, and `deduplicated` when it is so.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Accepted {
-    /// The task's UUID.
-    #[schema(format = "uuid")]
+    /// The task's id.
+    #[schema(value_type = kind::TaskId)]
     pub(crate) task_id: String,
     /// Where the task is.
-    #[schema(value_type = String, example = "QUEUED")]
+    #[schema(value_type = kind::Status)]
     pub(crate) status: Status,
     /// The task was there before, by its idempotency key.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) deduplicated: bool,
 }
 
+/// What a second submit is answered: the task, or what is left to tell of it.
+pub(crate) struct KnownTask;
+
+impl PartialSchema for KnownTask {
+    fn schema() -> RefOr<Schema> {
+        let either = [TaskView::name(), Accepted::name()].map(Ref::from_schema_name);
+        let [task, accepted] = either;
+        AnyOfBuilder::new().item(task).item(accepted).into()
+    }
+}
+
+impl ToSchema for KnownTask {}
+
 /// A batch that was accepted.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AcceptedBatch {
     /// In the order of the request.
+    #[schema(min_items = 1, max_items = 1000)]
     pub(crate) tasks: Vec<Accepted>,
 }
 
@@ -121,8 +139,22 @@ pub(crate) struct Stats {
     /// How many tasks are QUEUED.
     queue_size: u64,
     /// How many tasks are held in each state; always all seven.
-    #[schema(example = json!({"QUEUED": 0, "SCHEDULED": 0, "BLOCKED": 0, "IN_PROGRESS": 0, "COMPLETED": 1, "FAILED": 0, "CANCELLED": 0}))]
+    #[schema(value_type = StatusCounts)]
     status_counts: BTreeMap<&'static str, u64>,
+}
+
+/// How many tasks are held in each state.
+#[derive(ToSchema)]
+#[schema(rename_all = "UPPERCASE")]
+#[expect(dead_code, reason = "documents an answer")]
+struct StatusCounts {
+    queued: u64,
+    scheduled: u64,
+    blocked: u64,
+    in_progress: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
 }
 
 impl From<Counts> for Stats {
@@ -139,30 +171,34 @@ pub(crate) struct TaskView {
     #[serde(flatten)]
     brief: TaskBrief,
     /// As submitted, byte for byte.
-    #[schema(value_type = Object)]
+    #[schema(value_type = kind::Payload)]
     payload: Box<RawValue>,
     /// How long an attempt may take, if the task says so itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Duration>)]
     timeout: Option<String>,
     /// How often it is tried at most, if the task says so itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000)]
     max_attempts: Option<u32>,
     /// How long it waits between tries, if the task says so itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     backoff: Option<BackoffView>,
     /// The tasks that must have ended before it runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<kind::TaskId>, max_items = 100)]
     after: Vec<String>,
-    /// What happens if one of these does not complete: `completed` or `always`.
+    /// What happens if one of these does not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::AfterPolicy>)]
     after_policy: Option<&'static str>,
     /// The task whose job submitted it, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = "uuid")]
+    #[schema(value_type = Option<kind::TaskId>)]
     parent_id: Option<String>,
     /// What the job returned, byte for byte; of COMPLETED tasks alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value, required = false)]
     result: Option<Box<RawValue>>,
     /// How the last attempt failed that was followed by another.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,42 +214,53 @@ pub(crate) struct TaskView {
 /// A task as it is listed: without its payload, its result and its history.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TaskBrief {
-    /// The task's UUID.
-    #[schema(format = "uuid")]
+    /// The task's id.
+    #[schema(value_type = kind::TaskId)]
     task_id: String,
     /// The job that runs it.
+    #[schema(value_type = kind::JobName)]
     job: String,
     /// The queue it waits in.
+    #[schema(value_type = kind::QueueName)]
     queue: String,
-    /// -1000 to 1000, higher first.
+    /// Higher runs first.
+    #[schema(minimum = -1000, maximum = 1000)]
     priority: i32,
-    /// `QUEUED`, `SCHEDULED`, `BLOCKED`, `IN_PROGRESS`, `COMPLETED`, `FAILED` or `CANCELLED`.
-    #[schema(value_type = String, example = "COMPLETED")]
+    /// Where it is.
+    #[schema(value_type = kind::Status)]
     pub(crate) status: Status,
     /// The attempt that runs, is next, or was the last; from 1, and 0 if a task ended without any.
     attempt: u32,
     /// When it was accepted.
+    #[schema(value_type = kind::Time)]
     created_at: String,
     /// When it is due, if it is SCHEDULED.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     run_at: Option<String>,
     /// When it expires if it has not started.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     expires_at: Option<String>,
     /// When the attempt was claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     started_at: Option<String>,
     /// When the task ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     finished_at: Option<String>,
     /// Words to find it by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<kind::Tag>, max_items = 10)]
     tags: Vec<String>,
     /// What it shares with tasks that must not run at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::ConcurrencyKey>)]
     concurrency_key: Option<String>,
     /// By which a second submit is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::IdempotencyKey>)]
     idempotency_key: Option<String>,
     /// Why the task FAILED or was CANCELLED.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +276,7 @@ pub(crate) struct TaskBrief {
     worker: Option<String>,
     /// SHA-256 of the plugin that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Digest>)]
     plugin_digest: Option<String>,
 }
 
@@ -238,25 +286,30 @@ pub(crate) struct TaskList {
     /// The tasks; fewer than asked for, even none, does not mean that there are no more.
     pub(crate) tasks: Vec<TaskBrief>,
     /// Where the list goes on; null at its end.
+    #[schema(required = true)]
     pub(crate) next_cursor: Option<String>,
 }
 
 /// Something that happened to a task.
 #[derive(Serialize, ToSchema)]
 struct EventView {
-    /// `attempt` (one ended), `ended` (the task did, without an attempt of its own) or `redriven`.
-    #[schema(example = "attempt")]
+    /// What.
+    #[schema(value_type = kind::EventKind)]
     event: &'static str,
     /// When.
+    #[schema(value_type = kind::Time)]
     at: String,
-    /// The attempt's number, from 1.
+    /// The attempt's number.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     attempt: Option<u32>,
-    /// How it ended: `COMPLETED`, `FAILED`, `CANCELLED` or `LOST`.
+    /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Outcome>)]
     outcome: Option<String>,
     /// When the attempt was claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Time>)]
     started_at: Option<String>,
     /// The worker that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,14 +322,15 @@ struct EventView {
     usage: Option<UsageView>,
     /// SHA-256 of the plugin that ran it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::Digest>)]
     plugin_digest: Option<String>,
 }
 
 /// How an attempt failed.
 #[derive(Serialize, ToSchema)]
 struct ErrorView {
-    /// The named kind, such as `trap` or `timeout`.
-    #[schema(example = "timeout")]
+    /// Its named kind.
+    #[schema(value_type = kind::ErrorKind)]
     kind: &'static str,
     /// What happened, for people.
     message: String,

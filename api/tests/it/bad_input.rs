@@ -8,7 +8,7 @@ use axum::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::client::{Client, request};
+use crate::client::{Client, digest, request};
 
 /// Sends each body to both submit routes and expects the same error of both.
 async fn refused(bodies: &[String], status: u16, code: &str) {
@@ -202,9 +202,9 @@ async fn case_11_a_payload_that_breaks_the_jobs_own_schema_is_422_with_the_place
         201,
         "nobody said anything"
     );
-    let describe = async |digest: &str, schema: &str| {
+    let describe = async |word: &str, schema: &str| {
         let description = Description::parse("Adds.".into(), Some(schema), None).unwrap();
-        client.queue.publish(&[(digest.to_owned(), description)]).await.unwrap();
+        client.queue.publish(&[(digest(word), description)]).await.unwrap();
         // What is known of the jobs is a second old at most.
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     };
@@ -226,8 +226,8 @@ async fn case_11_a_payload_that_breaks_the_jobs_own_schema_is_422_with_the_place
     assert_eq!((&job["summary"], &job["payload_schema"]["type"]), (&"Adds.".into(), &"object".into()));
 
     // Another worker runs another version.
-    let info = br#"{"hostname":"g","jobs":[{"name":"example-task","digest":"def"}]}"#;
-    let info = bytes::Bytes::from_static(info);
+    let info = json!({ "hostname": "g", "jobs": [{ "name": "example-task", "digest": digest("def") }] });
+    let info = info.to_string().into();
     client.queue.renew(&sentinel_queue::lease::Instance::random("other"), info, &[], &[]).await.unwrap();
     describe("def", r#"{"required":["m"]}"#).await;
     assert_eq!(submit(r#"{"job":"example-task","m":1}"#).await.status.as_u16(), 201, "the new one takes it");
@@ -252,10 +252,10 @@ async fn a_schema_that_would_take_for_ever_holds_nobody_up() {
         chain[format!("a{number}")] = json!({ "not": { "$ref": format!("#/$defs/a{}", number + 1) } });
     }
     let first = json!({ "$ref": "#/$defs/a0" });
-    for (digest, defs) in [("abc", doubled), ("def", chain)] {
+    for (digest, defs) in [(digest("abc"), doubled), (digest("def"), chain)] {
         let schema = json!({ "properties": { "a": first }, "$defs": defs }).to_string();
         let description = Description::parse("Waits.".into(), Some(&schema), None).unwrap();
-        client.queue.publish(&[(digest.to_owned(), description)]).await.unwrap();
+        client.queue.publish(&[(digest.clone(), description)]).await.unwrap();
         let info = json!({ "jobs": [{ "name": "example-task", "digest": digest }] }).to_string();
         let instance = sentinel_queue::lease::Instance::random("w");
         client.queue.renew(&instance, info.into(), &[], &[]).await.unwrap();
@@ -386,6 +386,53 @@ async fn a_store_that_is_away_is_503_with_retry_after() {
         assert_eq!(answer.json()["errors"], Value::Null);
     }
     assert_eq!(client.get("/healthz").await.status, StatusCode::OK);
+}
+
+/// What is written into a task by somebody comes back as data, which no browser takes for a page.
+#[tokio::test]
+async fn case_14_what_would_be_script_in_a_page_comes_back_inert() {
+    use sentinel_queue::{
+        ErrorKind,
+        lease::Verdict,
+        task::{ErrorReport, TaskError},
+    };
+    const SCRIPT: &str = "<script>alert(1)</script>\" onmouseover=alert(2) javascript:alert(3)";
+    let client = Client::new();
+    let text = json!(SCRIPT).to_string();
+    for body in [
+        format!(r#"{{"payload":{{"job":{text}}}}}"#),
+        format!(r#"{{"payload":{{"job":"a"}},"queue":{text}}}"#),
+        format!(r#"{{"payload":{{"job":"a"}},"tags":[{text}]}}"#),
+    ] {
+        let answer = client.post("/v1/tasks", body).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "invalid_field"));
+    }
+    let body = format!(r#"{{"payload":{{"job":"a",{text}:{text}}},"max_attempts":1,"concurrency_key":"<script>"}}"#);
+    let id = client.submit(&body).await;
+    let report = ErrorReport { message: SCRIPT.into(), backtrace: Some(SCRIPT.into()), ..ErrorReport::default() };
+    client.run_with_log(Verdict::Fail(TaskError { kind: ErrorKind::Permanent, report }), SCRIPT).await;
+    let task = client.task(&id).await;
+    assert_eq!((&task["payload"][SCRIPT], &task["error"]["message"]), (&json!(SCRIPT), &json!(SCRIPT)));
+    let log = client.get(&format!("/v1/tasks/{id}/logs")).await;
+    assert!(log.body.starts_with(SCRIPT.as_bytes()), "{:?}", log.body);
+
+    let encoded: String = SCRIPT.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    for (path, kind) in [
+        (format!("/v1/tasks/{id}"), "application/json"),
+        ("/v1/tasks".to_owned(), "application/json"),
+        (format!("/v1/tasks/{id}/result"), "application/problem+json"),
+        (format!("/v1/tasks/{id}/logs"), "text/plain; charset=utf-8"),
+        (format!("/v1/tasks/{id}/events"), "text/event-stream"),
+        (format!("/v1/tasks/{encoded}"), "application/problem+json"),
+        (format!("/v1/jobs/{encoded}"), "application/problem+json"),
+        (format!("/v1/queues/{encoded}"), "application/problem+json"),
+        (format!("/v1/tasks?tag={encoded}"), "application/problem+json"),
+        (format!("/{encoded}"), "application/problem+json"),
+    ] {
+        let answer = client.get(&path).await;
+        assert_eq!(answer.headers[header::CONTENT_TYPE], kind, "{path}");
+        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+    }
 }
 
 /// Wherever JSON is taken, it may be nested so deep and not deeper.

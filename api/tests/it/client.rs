@@ -15,9 +15,11 @@ use sentinel_queue::{
     store::embedded::Embedded,
     task::AttemptReport,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tower::ServiceExt;
+
+use crate::shapes;
 
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -114,6 +116,7 @@ impl Client {
         if let Some(namespace) = &self.namespace {
             request.headers_mut().insert("sentinel-namespace", namespace.parse().unwrap());
         }
+        let (method, path) = (request.method().clone(), request.uri().to_string());
         let response = self.router.clone().oneshot(request).await.expect("an answer");
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
@@ -122,7 +125,9 @@ impl Client {
             "{} {body:?}",
             head.status
         );
-        Answer { status: head.status, headers: head.headers, body }
+        let answer = Answer { status: head.status, headers: head.headers, body };
+        shapes::check(&method, &path, &answer).await;
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -163,8 +168,13 @@ impl Client {
 
     /// Claims one task and settles it.
     pub(crate) async fn run(&self, verdict: Verdict) {
+        self.run_with_log(verdict, "a line\n").await;
+    }
+
+    /// The same of one that printed this.
+    pub(crate) async fn run_with_log(&self, verdict: Verdict, log: &'static str) {
         let task = self.claim().await;
-        let log = Bytes::from_static(b"a line\n");
+        let log = Bytes::from_static(log.as_bytes());
         let settlement = Settlement::of(&task, verdict, AttemptReport::default(), log);
         let turn = Turn { number: 1, settlements: vec![settlement], wanted: 0 };
         let instance = Instance::random("test");
@@ -175,12 +185,19 @@ impl Client {
     /// Says that a live worker has these jobs.
     pub(crate) async fn advertise(&self, jobs: &[&'static str]) {
         let jobs: Vec<_> = jobs.iter().map(|job| Bytes::from_static(job.as_bytes())).collect();
-        let info = Bytes::from_static(
-            br#"{"hostname":"h","slots":4,"busy":1,"jobs":[{"name":"example-task","digest":"abc","admitted_at_ms":1000}],
-                "refused":[{"file":"x.wasm","reason":"not a component"}],"later":"ignored"}"#,
-        );
+        let info = json!({
+            "hostname": "h", "slots": 4, "busy": 1, "later": "ignored",
+            "jobs": [{ "name": "example-task", "digest": digest("abc"), "admitted_at_ms": 1000 }],
+            "refused": [{ "file": "x.wasm", "reason": "not a component" }],
+        });
+        let info = Bytes::from(info.to_string());
         self.queue.renew(&Instance::random("test"), info, &jobs, &[]).await.unwrap();
     }
+}
+
+/// A digest that begins with these hexadecimal digits.
+pub(crate) fn digest(begin: &str) -> String {
+    format!("{begin:0<64}")
 }
 
 pub(crate) fn request(method: Method, path: &str) -> axum::http::request::Builder {

@@ -1,14 +1,136 @@
 //! The `OpenAPI` document says what the server does.
 
+use std::path::Path;
+
 use axum::{
     body::Body,
     http::{Method, header},
 };
 use http_body_util::BodyExt;
-use sentinel_api::Code;
+use sentinel_api::{Auth, Code};
+use serde_json::{Map, Value};
 use tower::ServiceExt;
 
-use crate::client::{Client, request};
+use crate::{
+    client::{Client, request},
+    shapes::{Shapes, document},
+};
+
+/// Clients that are generated from the document are made of this file.
+#[tokio::test]
+async fn the_document_is_the_one_in_the_tree() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    let served = format!("{:#}\n", document().await);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&file, &served).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    let differs = served.lines().zip(kept.lines()).find(|(served, kept)| served != kept);
+    assert!(
+        served == kept,
+        "docs/openapi.json is not what the server says; the first line that differs, new and old: {differs:?}. \
+         If the change is wanted, run the tests once with UPDATE_SNAPSHOTS=1"
+    );
+}
+
+/// Visits all shapes of the document, and all examples of what is not a shape with theirs.
+fn visit(value: &Value, place: &str, seen: &mut dyn FnMut(&str, &Value, &Value)) {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("schema").unwrap_or(value);
+            if fields.contains_key("schema") || fields.contains_key("type") {
+                let named = fields.get("examples").and_then(Value::as_object);
+                let named = named.into_iter().flatten().map(|(_, example)| &example["value"]);
+                let listed = fields.get("examples").and_then(Value::as_array).into_iter().flatten();
+                for example in fields.get("example").into_iter().chain(listed).chain(named) {
+                    seen(place, own, example);
+                }
+            }
+            for (name, inner) in fields.iter().filter(|(name, _)| !name.starts_with("example")) {
+                visit(inner, &format!("{place}/{name}"), seen);
+            }
+        }
+        Value::Array(items) => {
+            for (number, item) in items.iter().enumerate() {
+                visit(item, &format!("{place}/{number}"), seen);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn every_example_is_valid_by_its_schema() {
+    let document = document().await;
+    let shapes = Shapes::of(document);
+    let mut examples = 0;
+    visit(document, "", &mut |place, schema, example| {
+        examples += 1;
+        let errors = shapes.errors(schema, example);
+        assert!(errors.is_empty(), "{place}: {example}: {errors:?}");
+    });
+    assert!(examples > 300, "{examples} examples were found");
+}
+
+/// A body's example as it is, and with each of its other fields as an example of that says.
+fn bodies(shapes: &Shapes, schema: &Value) -> Vec<Value> {
+    let schema = shapes.resolved(schema);
+    let [whole] = shapes.examples(schema)[..] else { panic!("a body needs one example: {schema}") };
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let least: Map<_, _> = required
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .map(|name| (name.to_owned(), whole[name].clone()))
+        .collect();
+    let fields = schema["properties"].as_object().unwrap();
+    let each = fields.iter().flat_map(|(name, field)| {
+        let examples = shapes.examples(field).into_iter().cloned();
+        examples.map(|example| {
+            let mut body = least.clone();
+            body.insert(name.clone(), example);
+            Value::Object(body)
+        })
+    });
+    [whole.clone()].into_iter().chain(each.collect::<Vec<_>>()).collect()
+}
+
+#[tokio::test]
+async fn every_example_of_a_body_is_accepted() {
+    // Keys are made, and none is needed.
+    let client = Client::with_auth(Auth::Nobody);
+    let document = document().await;
+    let shapes = Shapes::of(document);
+    let task = client.submit(r#"{"payload":{"job":"a"},"delay":"1h"}"#).await;
+    let mut sent = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let Some(content) = operation.get("requestBody") else { continue };
+            let content = &content["content"]["application/json"];
+            let concrete = path.replace("{id}", &task).replace("{queue}", "q").replace("{name}", "s");
+            for body in bodies(&shapes, &content["schema"]) {
+                sent += 1;
+                let method: Method = method.to_uppercase().parse().unwrap();
+                let request = request(method, &concrete).header(header::CONTENT_TYPE, "application/json");
+                let answer = client.send(request.body(Body::from(body.to_string())).unwrap()).await;
+                assert!(answer.status.is_success(), "{path}: {body}: {:?}", answer.body);
+            }
+        }
+    }
+    assert!(sent > 30, "{sent} bodies were sent");
+}
+
+/// The names by which generated clients call.
+#[tokio::test]
+async fn every_operation_has_a_name_of_its_own() {
+    let document = document().await;
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|methods| methods.as_object().unwrap().values());
+    let mut names: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
 
 #[tokio::test]
 async fn every_documented_route_is_there() {

@@ -8,6 +8,7 @@ mod document;
 mod life;
 mod reading;
 mod schedules;
+mod shapes;
 mod server;
 mod tls;
 mod wire;

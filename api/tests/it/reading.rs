@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sentinel_queue::lease::Verdict;
 use serde_json::json;
 
-use crate::client::Client;
+use crate::client::{Client, digest};
 
 #[tokio::test]
 async fn a_created_task_is_given_back_as_it_will_be_read() {
@@ -122,7 +122,7 @@ async fn workers_and_jobs_are_what_workers_say_of_themselves() {
     let jobs = client.get("/v1/jobs").await.json();
     assert_eq!((&jobs["jobs"][0]["name"], &jobs["jobs"][0]["workers"]), (&json!("example-task"), &json!(2)));
     assert_eq!(jobs["refused"], json!([{"file": "x.wasm", "reason": "not a component", "workers": 2}]));
-    assert_eq!(client.get("/v1/jobs/example-task").await.json()["digests"], json!(["abc"]));
+    assert_eq!(client.get("/v1/jobs/example-task").await.json()["digests"], json!([digest("abc")]));
 }
 
 #[tokio::test]
