@@ -12,7 +12,15 @@ use sentinel_queue::actions::{ActionInfo, NewAction};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, auth::Caller, layers::RequestId, page::Asked, problem::Problem, query::Query, wire::{kind, time}};
+use crate::{
+    App,
+    auth::Caller,
+    layers::RequestId,
+    page::Asked,
+    problem::Problem,
+    query::Query,
+    wire::{kind, time},
+};
 
 /// What an operator did.
 #[derive(Serialize, ToSchema)]

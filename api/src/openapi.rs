@@ -121,7 +121,9 @@ fn codes(method: &Method, operation: &Operation, need: Need, own: &[Code]) -> BT
     if !method.is_safe() {
         codes.push(Code::CrossOrigin);
     }
-    let is_in_path = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(Parameter { parameter_in: ParameterIn::Path, .. }));
+    let is_in_path = |parameter: &RefOr<Parameter>| {
+        matches!(parameter, RefOr::T(Parameter { parameter_in: ParameterIn::Path, .. }))
+    };
     if operation.parameters.iter().flatten().any(is_in_path) {
         codes.push(Code::NotFound);
     }
@@ -165,7 +167,7 @@ fn header_names(need: Need) -> impl Iterator<Item = &'static str> {
 }
 
 fn header(name: &str) -> RefOr<Header> {
-    Ref::new(format!("#/components/headers/{name}")).into()
+    RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))
 }
 
 /// What these headers are.

@@ -123,7 +123,11 @@ const SUBMIT: &[Code] = &[KeyReused, UnknownParent, UnknownJob, UnknownTask];
 
 impl Table {
     fn new() -> Self {
-        Self { router: OpenApiRouter::with_openapi(openapi::document()), needs: Needs::default(), problems: BTreeMap::new() }
+        Self {
+            router: OpenApiRouter::with_openapi(openapi::document()),
+            needs: Needs::default(),
+            problems: BTreeMap::new(),
+        }
     }
 
     /// A route that the document tells of, with the errors of its own that it may answer. Those that

@@ -17,7 +17,10 @@ pub(crate) use self::{
     operation::{NewOperation, OperationView},
     queue::{QueueSettings, QueueView},
     schedule::{NewSchedule, ScheduleView},
-    task::{Accepted, AcceptedBatch, KnownTask, NewBatch, NewTask, Reschedule, Stats, TaskBrief, TaskList, TaskView},
+    task::{
+        Accepted, AcceptedBatch, KnownTask, NewBatch, NewTask, Reschedule, Stats, TaskBrief, TaskList,
+        TaskView,
+    },
 };
 
 /// A time as clients see it.

@@ -636,7 +636,8 @@ fn is_rfc3339(text: &str) -> bool {
             })
     };
     let Some((seconds, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else { return false };
-    let offset = rest.strip_prefix('.').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let offset =
+        rest.strip_prefix('.').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
     has_shape(seconds, "0000-00-00T00:00:00")
         && ["Z", "+00:00", "-00:00"].iter().any(|shape| has_shape(offset, shape))
 }

@@ -9,6 +9,8 @@ use sentinel_queue::ApiKey;
 use sentinel_testkit::{RedisServer, WebServer, wait_for};
 use serde_json::{Value, json};
 
+use crate::cluster::{Process, free_address, some_plugins};
+
 /// What a command said.
 #[derive(Debug)]
 struct Said {
@@ -254,6 +256,39 @@ fn what_is_no_key_is_refused_and_not_shown() {
     }
     let help = run_with(&["stats", "--help"], &[("SENTINEL_KEY", &spoilt)]);
     assert!(help.out.contains("SENTINEL_KEY") && !help.out.contains(&spoilt), "{help:?}");
+}
+
+#[test]
+fn keys_are_made_and_revoked_by_the_api() {
+    let dir = tempfile::tempdir().unwrap();
+    some_plugins(dir.path(), &["example-task"]);
+    let data = dir.path().join("data");
+    let first = InStore(["--data-dir", data.to_str().unwrap()]).ok(&["create", "first", "--scope", "admin"]).out;
+    let (api, address) = free_address();
+    let args = ["dev", "--listen", &address, "--data-dir", data.to_str().unwrap(), "--auth", "keys"];
+    let _server = Process::start(&args, dir.path());
+    wait_for("the server", || api.request("GET", "/healthz", None).ok());
+    let url = format!("http://{address}");
+    let by = |key: &str, args: &[&str]| {
+        run_with(args, &[("SENTINEL_KEY", key.trim()), ("SENTINEL_SERVER", &url)])
+    };
+    let made = by(&first, &["key", "create", "reader", "--scope", "read"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let reader: ApiKey = made.out.trim().parse().expect("the key alone");
+    assert_eq!(by(reader.expose(), &["stats"]).code, Some(0));
+    let refused = by(reader.expose(), &["key", "list"]);
+    assert!(refused.code == Some(1) && refused.err.contains("forbidden"), "{refused:?}");
+    assert_eq!(by(&first, &["key", "revoke", reader.id().as_str()]).code, Some(0));
+    let refused = by(reader.expose(), &["stats"]);
+    assert!(refused.code == Some(1) && refused.err.contains("unauthenticated"), "{refused:?}");
+    let actions = by(&first, &["actions", "--output", "json"]).out;
+    let actions: Value = serde_json::from_str(&actions).unwrap_or_else(|_| panic!("{actions}"));
+    let told = |number: usize| {
+        let action = &actions["actions"][number];
+        (action["what"].as_str().unwrap().to_owned(), action["status"].clone())
+    };
+    assert_eq!(told(0), ("DELETE /v1/keys/{id}".to_owned(), json!(200)), "the newest first: {actions}");
+    assert_eq!(told(1), ("POST /v1/keys".to_owned(), json!(201)), "{actions}");
 }
 
 #[test]

@@ -51,7 +51,13 @@ pub(crate) fn run_built(cases: u64) -> Result<()> {
     for (name, text) in FILES {
         fs::write(dir.path().join(name), text)?;
     }
-    let all = Run { program: &program, dir: dir.path(), name: "all", scope: "admin", each: FEW.max(cases.div_ceil(OPERATIONS)) };
+    let all = Run {
+        program: &program,
+        dir: dir.path(),
+        name: "all",
+        scope: "admin",
+        each: FEW.max(cases.div_ceil(OPERATIONS)),
+    };
     let made = all.run(&[])?;
     ensure!(made >= cases, "{made} cases were made, and {cases} were wanted");
     // Whoever may only read is refused the rest, and as the document says.
@@ -87,7 +93,9 @@ impl Run<'_> {
         ensure!(tried.success(), "what the document says is not what the server does: see above");
         dev.stop()?;
         let report: Value = serde_json::from_slice(&fs::read(&report)?)?;
-        report["test_cases"]["generated"].as_u64().context("the report does not tell how many cases there were")
+        report["test_cases"]["generated"]
+            .as_u64()
+            .context("the report does not tell how many cases there were")
     }
 }
 
@@ -100,7 +108,9 @@ fn install() -> Result<PathBuf> {
         return Ok(program);
     }
     if !installed("python3") {
-        bail!("the document is tried by schemathesis, which needs `python3` on the PATH: install Python 3.10 or later with venv");
+        bail!(
+            "the document is tried by schemathesis, which needs `python3` on the PATH: install Python 3.10 or later with venv"
+        );
     }
     println!("installing schemathesis");
     fs::create_dir_all(&dir)?;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::openapi::{Link, RefOr, link::LinkBuilder};
+use utoipa::openapi::{
+    RefOr,
+    link::{Link, LinkBuilder},
+};
 
 /// Operations that answer with something, the field that names it, the parameter that takes the name,
 /// and what can then be asked.

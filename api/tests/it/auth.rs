@@ -219,7 +219,10 @@ async fn of_another_namespace_there_is_nothing() {
     assert_eq!(other.get("/v1/queues").await.json()["queues"], json!([]));
     assert_eq!(other.get("/v1/schedules").await.json()["schedules"], json!([]));
     assert_eq!(other.get("/v1/tasks").await.json()["tasks"], json!([]));
-    assert_eq!(other.get("/stats").await.json()["queue_size"], 0);
+    one.submit(&json!({ "payload": { "job": "j" }, "after": [id] }).to_string()).await;
+    one.submit(r#"{"payload":{"job":"j"},"delay":"1m"}"#).await;
+    let stats = other.get("/stats").await.json();
+    assert!(stats["status_counts"].as_object().unwrap().values().all(|count| count == 0), "{stats}");
     let child = json!({ "payload": { "job": "j" }, "after": [id] }).to_string();
     assert_eq!(other.post("/v1/tasks", child).await.code(), "unknown_parent");
     // The same idempotency key is another one there.

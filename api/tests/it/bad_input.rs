@@ -407,9 +407,11 @@ async fn case_14_what_would_be_script_in_a_page_comes_back_inert() {
         let answer = client.post("/v1/tasks", body).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "invalid_field"));
     }
-    let body = format!(r#"{{"payload":{{"job":"a",{text}:{text}}},"max_attempts":1,"concurrency_key":"<script>"}}"#);
+    let body =
+        format!(r#"{{"payload":{{"job":"a",{text}:{text}}},"max_attempts":1,"concurrency_key":"<script>"}}"#);
     let id = client.submit(&body).await;
-    let report = ErrorReport { message: SCRIPT.into(), backtrace: Some(SCRIPT.into()), ..ErrorReport::default() };
+    let report =
+        ErrorReport { message: SCRIPT.into(), backtrace: Some(SCRIPT.into()), ..ErrorReport::default() };
     client.run_with_log(Verdict::Fail(TaskError { kind: ErrorKind::Permanent, report }), SCRIPT).await;
     let task = client.task(&id).await;
     assert_eq!((&task["payload"][SCRIPT], &task["error"]["message"]), (&json!(SCRIPT), &json!(SCRIPT)));

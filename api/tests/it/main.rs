@@ -8,7 +8,7 @@ mod document;
 mod life;
 mod reading;
 mod schedules;
-mod shapes;
 mod server;
+mod shapes;
 mod tls;
 mod wire;

@@ -23,7 +23,7 @@ for at = 2, #ARGV do
     local x = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER - 1)
     found('r:' .. def.name, member, 'ready')
     found('due', member, 'due')
-    found('blocked', member, 'blocked')
+    found('blocked:' .. def.ns, member, 'blocked')
     found('parked:' .. def.name, member, 'parked')
     found('l', id, 'leased')
     for _, status in ipairs({ 'COMPLETED', 'FAILED', 'CANCELLED' }) do

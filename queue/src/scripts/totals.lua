@@ -7,12 +7,13 @@
 -- use: namespace
 
 local P = KEYS[1]
-local held = redis.call('ZCARD', P .. 'due') + redis.call('ZCARD', P .. 'blocked') + redis.call('ZCARD', P .. 'l')
+local held = redis.call('ZCARD', P .. 'due') + redis.call('ZCARD', P .. 'l')
 for _, name in ipairs(redis.call('HKEYS', P .. 'q')) do
   held = held + redis.call('ZCARD', P .. 'r:' .. name) + redis.call('ZCARD', P .. 'parked:' .. name)
 end
 local submitted, removed, all = 0, 0, namespaces()
 for _, ns in ipairs(all) do
+  held = held + redis.call('ZCARD', P .. 'blocked:' .. ns)
   for _, status in ipairs({ 'COMPLETED', 'FAILED', 'CANCELLED' }) do
     held = held + redis.call('ZCARD', P .. 'fin:' .. ns .. ':' .. status)
   end

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sentinel_queue::{
-    ErrorKind, Millis, Namespace, Status, TaskId,
+    ErrorKind, Millis, Namespace, NewTask, Status, TaskId,
     lease::Verdict,
     list::Filter,
     steer::{Keep, OperationKind, Retention},
@@ -215,6 +215,32 @@ on_both_homes! {
         let retention = Retention { completed: short, ..Retention::default() };
         assert_eq!(bench.queue.retain_all(&retention).await.unwrap(), (2, false));
         clean(bench).await;
+    }
+
+    async fn each_namespace_counts_its_own(bench: &Bench) {
+        let names = ["default", "team", "team2", "idle"].map(|name| name.parse::<Namespace>().unwrap());
+        let mut worker = Worker::of(bench);
+        for (more, namespace) in (0..3).zip(&names) {
+            let of = |change: &dyn Fn(&mut NewTask)| {
+                let mut task = new_task(0);
+                task.spec.namespace = namespace.clone();
+                change(&mut task);
+                task
+            };
+            bench.queue.submit(&[of(&|_| {}), of(&|_| {})]).await.unwrap();
+            let held = worker.claim(2).await;
+            assert!(worker.settle(&held[0], done()).await);
+            for _ in 0..=more {
+                let later = of(&|task| task.when = Some(When::After(Duration::from_mins(1))));
+                let child = of(&|task| task.spec.after = vec![held[1].definition.id]);
+                bench.queue.submit(&[later, child]).await.unwrap();
+            }
+        }
+        let statuses = [Status::InProgress, Status::Scheduled, Status::Blocked, Status::Completed];
+        for (namespace, expected) in names.iter().zip([[1, 1, 1, 1], [1, 2, 2, 1], [1, 3, 3, 1], [0; 4]]) {
+            let counts = bench.queue.counts(namespace).await.unwrap();
+            assert_eq!(statuses.map(|status| counts.of(status)), expected, "of {namespace}");
+        }
     }
 
     async fn an_audit_finds_nothing_where_nothing_is_wrong(bench: &Bench) {

@@ -145,7 +145,7 @@ local function accept(args, first)
     end
     if options and #options.parents > 0 then
       dependent = true
-      redis.call('ZADD', P .. 'blocked', digits(base), member)
+      redis.call('ZADD', P .. 'blocked:' .. task.ns, digits(base), member)
       redis.call('HSET', P .. 'blk', id, digits(#options.parents))
       for _, parent in ipairs(options.parents) do
         redis.call('ZADD', P .. 'p:' .. parent, 0, id)

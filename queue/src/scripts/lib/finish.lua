@@ -1,8 +1,8 @@
 -- How tasks end, and who is told.
 --
--- `p:<parent>`  the tasks that wait for it        `blocked`  all that wait for another
--- `ended`       parents that ended and whose      `blk`      task -> for how many it waits
---               children have not all been told   `waiters`  tasks that a client waits for
+-- `p:<parent>`  the tasks that wait for it        `blocked:<ns>`  all that wait for another
+-- `ended`       parents that ended and whose      `blk`           task -> for how many it waits
+--               children have not all been told   `waiters`       tasks that a client waits for
 
 -- Tells children and clients that tasks have ended; answers whether there are children.
 local function announce(ids)
@@ -52,7 +52,7 @@ local function withdraw(id, def)
     return 'QUEUED'
   elseif redis.call('ZREM', KEYS[1] .. 'due', member) == 1 then
     return 'SCHEDULED'
-  elseif redis.call('ZREM', KEYS[1] .. 'blocked', member) == 1 then
+  elseif redis.call('ZREM', KEYS[1] .. 'blocked:' .. def.ns, member) == 1 then
     redis.call('HDEL', KEYS[1] .. 'blk', id)
     return 'BLOCKED'
   elseif def.key ~= '' and redis.call('ZREM', KEYS[1] .. 'parked:' .. def.name, member) == 1 then

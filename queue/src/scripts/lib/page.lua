@@ -78,7 +78,7 @@ local function sets_of(status, ns, queue)
   if status == 'SCHEDULED' then
     return { 'due' }
   elseif status == 'BLOCKED' then
-    return { 'blocked' }
+    return { 'blocked:' .. ns }
   elseif status == 'IN_PROGRESS' then
     return { 'run' }
   elseif status ~= 'QUEUED' then

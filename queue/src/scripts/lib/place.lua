@@ -7,7 +7,7 @@ local function place_of(id, def)
     return 'QUEUED'
   elseif redis.call('ZSCORE', KEYS[1] .. 'due', member) then
     return 'SCHEDULED'
-  elseif redis.call('ZSCORE', KEYS[1] .. 'blocked', member) then
+  elseif redis.call('ZSCORE', KEYS[1] .. 'blocked:' .. def.ns, member) then
     return 'BLOCKED'
   elseif def.key ~= '' and redis.call('ZSCORE', KEYS[1] .. 'parked:' .. def.name, member) then
     return 'QUEUED'
