@@ -19,6 +19,7 @@ pub mod request;
 pub mod retry;
 pub mod schedule;
 pub mod schema;
+pub mod series;
 pub mod sessions;
 pub mod settings;
 pub mod state;
