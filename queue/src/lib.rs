@@ -7,6 +7,7 @@
 
 pub mod actions;
 pub mod audit;
+pub mod calls;
 pub mod duration;
 pub mod effects;
 pub mod keys;
