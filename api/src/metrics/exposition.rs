@@ -40,7 +40,7 @@ impl Exposition {
         text
     }
 
-    /// The pairs of queue and job that the caller's key is for. The rest of very many belongs to all.
+    /// The pairs of queue and job that the caller's key is for.
     fn pairs<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a PairPoint> + Clone {
         let grant = self.caller.grant();
         snapshot.sums.iter().filter(|pair| match (pair.job.parse(), pair.queue.parse()) {

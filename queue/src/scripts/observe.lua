@@ -4,7 +4,7 @@
 -- KEYS   the partition's prefix
 -- ARGV   clock, who tells, the number of this call, per pair: namespace, '<queue> <job>', numbers as
 --        lib/numbers.lua says; the pairs of a namespace one after another
--- Reply  1, or 0 if this was told before
+-- Reply  1
 --
 -- Invariant: what is told under a number is added once. `told` holds the last number of each that tells
 -- (`tellers`, by when they told last).
@@ -12,7 +12,7 @@
 
 local P, teller, number = KEYS[1], ARGV[2], tonumber(ARGV[3])
 if number <= tonumber(redis.call('HGET', P .. 'told', teller) or 0) then
-  return 0
+  return 1
 end
 local at = 4
 while at <= #ARGV do
