@@ -46,8 +46,8 @@ use sentinel_queue::{Namespace, Queue};
 use tokio::sync::Semaphore;
 
 use self::{
-    advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, metrics::Scrapes, problem::Problem, routes::Needs,
-    watch::Watchers,
+    advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, metrics::Scrapes, problem::Problem,
+    routes::Needs, watch::Watchers,
 };
 pub use self::{
     auth::Auth,

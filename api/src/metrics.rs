@@ -18,9 +18,9 @@ use std::{
 use axum::{extract::State, http::header, response::IntoResponse};
 use sentinel_queue::{Namespace, Queue};
 
-use self::{exposition::Exposition, snapshot::Snapshot};
 pub use self::server::Metrics;
 pub(crate) use self::server::{Ending, Refusal};
+use self::{exposition::Exposition, snapshot::Snapshot};
 use crate::{App, auth::Caller};
 
 /// What `OpenMetrics` text is called.
@@ -67,7 +67,8 @@ impl Scrapes {
     fn slot(&self, namespace: &Namespace) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| {
-            let old = slot.try_lock().is_ok_and(|read| read.as_ref().is_none_or(|(at, _)| at.elapsed() > FRESH));
+            let old =
+                slot.try_lock().is_ok_and(|read| read.as_ref().is_none_or(|(at, _)| at.elapsed() > FRESH));
             Arc::strong_count(slot) > 1 || !old
         });
         Arc::clone(slots.entry(namespace.clone()).or_default())

@@ -6,7 +6,8 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{
     collector::Collector,
     encoding::{
-        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
+        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet,
+        text,
     },
     metrics::MetricType,
     registry::Registry,
@@ -81,8 +82,7 @@ impl Exposition {
         out.gauges("queue_parked", "Ready tasks that wait for their concurrency key.", parked)?;
         let paused = queues.clone().map(|queue| (labels(queue), u64::from(queue.paused)));
         out.gauges("queue_paused", "1 while a queue hands out nothing.", paused)?;
-        let oldest =
-            queues.map(|queue| (labels(queue), queue.oldest.map_or(0.0, |age| age.as_secs_f64())));
+        let oldest = queues.map(|queue| (labels(queue), queue.oldest.map_or(0.0, |age| age.as_secs_f64())));
         out.gauges(
             "queue_oldest_waiting_seconds",
             "How long the oldest task that is ready in a queue has been; 0 if there is none.",
@@ -114,7 +114,11 @@ impl Exposition {
             let kinds = pair.retried.iter();
             kinds.map(move |(kind, count)| ((labels(pair), [("error", kind.as_str())]), *count))
         });
-        out.counters("attempts_retried", "Attempts that failed and are followed by another, by why.", retried)?;
+        out.counters(
+            "attempts_retried",
+            "Attempts that failed and are followed by another, by why.",
+            retried,
+        )?;
         #[allow(clippy::cast_precision_loss, reason = "exact up to 285,000 years")]
         let cpu = pairs.clone().map(|pair| (labels(pair), pair.cpu_ms as f64 / 1000.0));
         out.counters("attempt_cpu_seconds", "CPU time of attempts.", cpu)?;
@@ -196,9 +200,7 @@ fn workers(out: &mut Out<'_>, workers: &[(String, Info)]) -> fmt::Result {
     out.gauges("workers", "Workers that are alive.", [(NO_LABELS, count)].into_iter())?;
     // What a worker of another version does not say is left out.
     let all = |read: fn(&Info) -> Option<u64>| {
-        workers.iter().filter_map(move |(worker, info)| {
-            Some(([("worker", worker.as_str())], read(info)?))
-        })
+        workers.iter().filter_map(move |(worker, info)| Some(([("worker", worker.as_str())], read(info)?)))
     };
     let versions = workers.iter().filter_map(|(worker, info)| {
         Some(([("worker", worker.as_str()), ("version", info.version.as_deref()?)], 1_u64))
@@ -240,7 +242,11 @@ fn workers(out: &mut Out<'_>, workers: &[(String, Info)]) -> fmt::Result {
     out.counters("worker_admissions", "What became of plugins since a worker started.", admissions)?;
     let pool = workers.iter().flat_map(|(worker, info)| {
         let parts = info.pool.map(|pool| {
-            [("components", pool.components), ("memories", pool.memories), ("warm_memories", pool.warm_memories)]
+            [
+                ("components", pool.components),
+                ("memories", pool.memories),
+                ("warm_memories", pool.warm_memories),
+            ]
         });
         let parts = parts.into_iter().flatten();
         parts.map(|(part, count)| ([("worker", worker.as_str()), ("part", part)], count))
@@ -271,7 +277,12 @@ fn seconds(micros: u64) -> f64 {
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    fn family(&mut self, name: &'static str, help: &str, kind: MetricType) -> Result<MetricEncoder<'_>, fmt::Error> {
+    fn family(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'_>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
@@ -309,7 +320,9 @@ impl Out<'_> {
     ) -> fmt::Result {
         let mut family = self.family(name, help, MetricType::Histogram)?;
         for (labels, times) in rows {
-            let buckets = times.buckets().map(|(bound, count)| (bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64()), count));
+            let buckets = times
+                .buckets()
+                .map(|(bound, count)| (bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64()), count));
             let buckets: Vec<_> = buckets.collect();
             family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
                 times.sum().as_secs_f64(),

@@ -74,7 +74,9 @@ impl Histogram {
         for (&count, &upper) in self.counts.iter().zip(&BOUNDS_US) {
             if count > 0 && (below + count) as f64 >= wanted {
                 let part = ((wanted - below as f64) / count as f64).max(0.0);
-                return Some(Duration::from_micros(lower) + Duration::from_micros(upper - lower).mul_f64(part));
+                return Some(
+                    Duration::from_micros(lower) + Duration::from_micros(upper - lower).mul_f64(part),
+                );
             }
             (below, lower) = (below + count, upper);
         }

@@ -31,7 +31,8 @@ pub(super) struct Numbers {
 impl Numbers {
     /// Reads a record. Names of a newer version are passed over.
     pub(super) fn read(record: &[u8]) -> Result<Self, StoreError> {
-        let broken = || StoreError::Broken("numbers in the store cannot be read: upgrade this program".into());
+        let broken =
+            || StoreError::Broken("numbers in the store cannot be read: upgrade this program".into());
         let text = std::str::from_utf8(record).map_err(|_| broken())?;
         let mut numbers = Self::default();
         let mut words = text.split(' ');
@@ -217,8 +218,12 @@ mod tests {
     #[test]
     fn scripts_know_the_same_bounds() {
         let script = include_str!("../scripts/lib/numbers.lua");
-        let quoted: String = script.split('\'').skip(1).step_by(2).filter(|part| part.ends_with("000")
-            || part.ends_with("000 ")).collect();
+        let quoted: String = script
+            .split('\'')
+            .skip(1)
+            .step_by(2)
+            .filter(|part| part.ends_with("000") || part.ends_with("000 "))
+            .collect();
         let bounds: Vec<u64> = quoted.split(' ').filter_map(|bound| bound.parse().ok()).collect();
         assert_eq!(bounds, BOUNDS_US);
     }

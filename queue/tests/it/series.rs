@@ -22,12 +22,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The settlement of an attempt that was measured.
 fn measured(task: &Claimed, verdict: Verdict) -> Settlement {
-    let usage = Usage {
-        cpu_us: 1_500,
-        wall_us: 20_000,
-        peak_memory_bytes: 1 << 20,
-        ..Usage::default()
-    };
+    let usage = Usage { cpu_us: 1_500, wall_us: 20_000, peak_memory_bytes: 1 << 20, ..Usage::default() };
     let report = AttemptReport { usage, ..AttemptReport::default() };
     Settlement::of(task, verdict, report, Bytes::new())
 }

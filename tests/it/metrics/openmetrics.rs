@@ -49,7 +49,8 @@ pub(super) fn parse(text: &str) -> Families {
         } else {
             let sample = sample(line);
             let family = families.get_mut(&current).unwrap_or_else(|| panic!("of no family: {line}"));
-            let suffix = sample.name.strip_prefix(&current).unwrap_or_else(|| panic!("of another family: {line}"));
+            let suffix =
+                sample.name.strip_prefix(&current).unwrap_or_else(|| panic!("of another family: {line}"));
             let fits = match family.kind.as_str() {
                 "counter" => suffix == "_total" && sample.value >= 0.0,
                 "gauge" => suffix.is_empty(),
@@ -62,7 +63,8 @@ pub(super) fn parse(text: &str) -> Families {
     }
     for (name, family) in &families {
         assert!(!family.help.is_empty() && !family.kind.is_empty(), "{name}");
-        let series: BTreeSet<_> = family.samples.iter().map(|sample| (&sample.name, &sample.labels)).collect();
+        let series: BTreeSet<_> =
+            family.samples.iter().map(|sample| (&sample.name, &sample.labels)).collect();
         assert_eq!(series.len(), family.samples.len(), "{name} tells one thing twice");
         if family.kind == "histogram" {
             check_histograms(name, &family.samples);
@@ -85,11 +87,16 @@ fn check_histograms(name: &str, samples: &[Sample]) {
         counts.entry(labels).or_default().push((bound, sample.value));
     }
     for (labels, buckets) in counts {
-        assert!(buckets.is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1), "{name} {labels:?} {buckets:?}");
+        assert!(
+            buckets.is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1),
+            "{name} {labels:?} {buckets:?}"
+        );
         let last = buckets.last().expect("a bucket");
-        let count = samples.iter().find(|sample| sample.name == format!("{name}_count") && sample.labels == labels);
+        let count =
+            samples.iter().find(|sample| sample.name == format!("{name}_count") && sample.labels == labels);
         assert_eq!((last.0, last.1), (f64::INFINITY, count.expect("a count").value), "{name} {labels:?}");
-        let sum = samples.iter().any(|sample| sample.name == format!("{name}_sum") && sample.labels == labels);
+        let sum =
+            samples.iter().any(|sample| sample.name == format!("{name}_sum") && sample.labels == labels);
         assert!(sum, "{name} {labels:?}");
     }
 }
