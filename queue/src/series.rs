@@ -156,6 +156,7 @@ impl Seen {
 }
 
 /// What became of a task when its attempt had ended.
+#[derive(Clone, Copy)]
 enum End {
     Completed,
     Failed(ErrorKind),

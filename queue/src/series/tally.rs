@@ -31,10 +31,7 @@ impl Tally {
     /// The numbers of a pair, to be added to.
     pub(super) fn of(&mut self, namespace: &Namespace, queue: &str, job: &str) -> &mut Numbers {
         let pair = format!("{queue} {job}");
-        if !self.sums.contains_key(namespace) {
-            self.sums.insert(namespace.clone(), BTreeMap::new());
-        }
-        let sums = self.sums.get_mut(namespace).expect("it was just made");
+        let sums = self.sums.entry(namespace.clone()).or_default();
         let is_new = !sums.contains_key(&pair);
         let pair = if is_new && self.pairs >= PAIRS { format!("{OTHER} {OTHER}") } else { pair };
         self.pairs += usize::from(is_new);
