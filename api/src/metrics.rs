@@ -29,6 +29,9 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// For so long what was read is told again.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long a scrape waits for the store: a server whose store is away has numbers of its own.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What was read last of each namespace.
 pub(crate) struct Scrapes {
     queue: Queue,
@@ -52,12 +55,13 @@ impl Scrapes {
         {
             return snapshot.clone();
         }
-        let snapshot = match Snapshot::read(&self.queue, namespace).await {
-            Ok(snapshot) => Some(Arc::new(snapshot)),
-            Err(error) => {
+        let snapshot = match tokio::time::timeout(PATIENCE, Snapshot::read(&self.queue, namespace)).await {
+            Ok(Ok(snapshot)) => Some(Arc::new(snapshot)),
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "numbers could not be read");
                 None
             }
+            Err(_) => None,
         };
         *slot = Some((Instant::now(), snapshot.clone()));
         snapshot

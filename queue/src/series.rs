@@ -51,6 +51,9 @@ const EVERY: Duration = Duration::from_secs(3);
 /// and how much later for each pair of queue and job of which it was told.
 const PER_PAIR: Duration = Duration::from_millis(20);
 
+/// How long a process that ends waits until the store has heard what it saw last.
+const LAST: Duration = Duration::from_secs(1);
+
 /// What happened in one span, to one namespace's tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Point {
@@ -298,7 +301,10 @@ pub async fn observe_for_ever(queue: Queue) {
 
 /// Tells the store what is left, before this process ends.
 pub async fn observe_last(queue: &Queue) {
-    if let Err(error) = queue.observe().await {
-        tracing::warn!(%error, "what happened last could not be told and is not counted");
-    }
+    let reason = match tokio::time::timeout(LAST, queue.observe()).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".into(),
+    };
+    tracing::warn!(reason, "what happened last could not be told and is not counted");
 }
