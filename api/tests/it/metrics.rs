@@ -92,12 +92,17 @@ async fn while_the_store_is_away_the_server_tells_of_itself() {
 async fn a_worker_of_another_version_is_told_as_far_as_it_tells() {
     let client = Client::new();
     client.advertise(&["example-task"]).await;
-    // A name that is no name must not break the lines.
-    let hostile = Bytes::from_static(b"{\"version\":\"1\\\"}\\n# EOF\",\"slots\":2,\"busy\":\"many\"}");
-    client.queue.renew(&Instance::random("other"), hostile, &[], &[]).await.unwrap();
-    assert_eq!(lines(&client, "sentinel_workers").await, ["sentinel_workers 2"]);
+    // What a worker says must not break the lines.
+    let hostile = Bytes::from_static(br#"{"version":"1\"} 1\n# EOF","slots":2}"#);
+    let unreadable = Bytes::from_static(br#"{"slots":"many"}"#);
+    for info in [hostile, unreadable] {
+        client.queue.renew(&Instance::random("other"), info, &[], &[]).await.unwrap();
+    }
+    assert_eq!(lines(&client, "sentinel_workers").await, ["sentinel_workers 3"]);
     let slots = lines(&client, "sentinel_worker_slots{").await;
-    assert_eq!(slots.len(), 1, "one does not say it so that it can be read: {slots:?}");
+    assert_eq!(slots.len(), 2, "{slots:?}");
+    let versions = lines(&client, "sentinel_worker_info{").await;
+    assert!(versions.len() == 1 && versions[0].ends_with(r#"version="1\"} 1\n# EOF"} 1"#), "{versions:?}");
     assert_eq!(lines(&client, "sentinel_worker_memory_budget_bytes{").await, [""; 0]);
     assert_eq!(lines(&client, "# EOF").await, ["# EOF"]);
 }
