@@ -1,5 +1,7 @@
 //! What `/metrics` tells of a real cluster, and that the document and the alert rules tell of the same.
 
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
+
 mod openmetrics;
 
 use std::{

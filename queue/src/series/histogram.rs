@@ -122,7 +122,9 @@ mod tests {
 
     fn of(times: &[u64]) -> Histogram {
         let mut histogram = Histogram::default();
-        times.iter().for_each(|time| histogram.observe(ms(*time)));
+        for time in times {
+            histogram.observe(ms(*time));
+        }
         histogram
     }
 

@@ -79,9 +79,13 @@ impl Numbers {
             ("u", self.cpu_us),
             ("p", self.peak_memory_bytes),
         ];
-        plain.into_iter().for_each(|(name, value)| push(&mut text, name, value));
+        for (name, value) in plain {
+            push(&mut text, name, value);
+        }
         for (letter, kinds) in [("f", &self.failed), ("r", &self.retried)] {
-            kinds.iter().for_each(|(kind, count)| push(&mut text, &format!("{letter}:{kind}"), *count));
+            for (kind, count) in kinds {
+                push(&mut text, &format!("{letter}:{kind}"), *count);
+            }
         }
         for (letter, times) in [("w", &self.wait), ("a", &self.run), ("e", &self.end_to_end)] {
             for (bound, count) in times.filled() {
@@ -91,21 +95,6 @@ impl Numbers {
             push(&mut text, &format!("{letter}s"), times.sum_us());
         }
         text.into()
-    }
-
-    /// Adds another's.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.submitted += other.submitted;
-        self.completed += other.completed;
-        self.cancelled += other.cancelled;
-        for (own, others) in [(&mut self.failed, &other.failed), (&mut self.retried, &other.retried)] {
-            others.iter().for_each(|(kind, count)| *own.entry(*kind).or_default() += count);
-        }
-        self.cpu_us = self.cpu_us.saturating_add(other.cpu_us);
-        self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
-        self.wait.merge(&other.wait);
-        self.run.merge(&other.run);
-        self.end_to_end.merge(&other.end_to_end);
     }
 
     /// The same, for whoever looks at it.
@@ -205,14 +194,6 @@ mod tests {
         for bad in ["", "2 s=1", "1 s", "1 s=x", "1 s=-1"] {
             assert!(Numbers::read(bad.as_bytes()).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn added_numbers_are_those_of_both_and_memory_is_the_larger() {
-        let mut sum = some();
-        sum.add(&Numbers { peak_memory_bytes: 1, cpu_us: 1, ..some() });
-        assert_eq!((sum.submitted, sum.cpu_us, sum.peak_memory_bytes), (14, 1235, 5 << 20));
-        assert_eq!((sum.failed[&ErrorKind::Trap], sum.wait.count()), (4, 10));
     }
 
     #[test]

@@ -36,13 +36,13 @@ pub(super) fn parse(text: &str) -> Families {
             assert!(is_name(name), "{line}");
             if name != current {
                 assert!(!families.contains_key(name), "the family {name} is told in two places");
-                current = name.to_owned();
+                name.clone_into(&mut current);
             }
             let family = families.entry(current.clone()).or_default();
             assert!(family.samples.is_empty(), "after its samples: {line}");
             match what {
-                "HELP" => family.help = said.to_owned(),
-                "TYPE" => family.kind = said.to_owned(),
+                "HELP" => said.clone_into(&mut family.help),
+                "TYPE" => said.clone_into(&mut family.kind),
                 "UNIT" => assert!(name.ends_with(&format!("_{said}")), "{line}"),
                 _ => panic!("{line}"),
             }
