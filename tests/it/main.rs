@@ -16,6 +16,7 @@ mod effects;
 mod faults;
 mod grants;
 mod keys;
+mod metrics;
 mod origins;
 mod redis_faults;
 mod schedules;

@@ -6,6 +6,7 @@ mod browsers;
 mod client;
 mod document;
 mod life;
+mod metrics;
 mod reading;
 mod schedules;
 mod server;

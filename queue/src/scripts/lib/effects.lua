@@ -124,7 +124,7 @@ local function commit(e)
     if family > DESCENDANTS then
       return 'more than ' .. digits(DESCENDANTS) .. ' tasks would descend from the task ' .. e.root
     end
-    if accept(e.list, e.children)[1] ~= 'ok' then
+    if accept(e.list, e.children, note_accepted)[1] ~= 'ok' then
       return 'a task that it submits waits for one that is not there'
     end
     redis.call('HSET', KEYS[1] .. 'tree', e.root, digits(family))
