@@ -26,6 +26,7 @@ pub mod steer;
 pub mod store;
 pub mod sweeper;
 pub mod task;
+pub mod trace;
 
 mod record;
 
@@ -42,4 +43,5 @@ pub use self::{
     settings::QueueSettings,
     state::{ErrorKind, Status},
     task::{NewTask, Policy, Spec, Task},
+    trace::TraceContext,
 };
