@@ -13,7 +13,7 @@ use tracing_subscriber::{
     EnvFilter,
     fmt::{
         FmtContext, FormattedFields, fmt,
-        format::{FormatEvent, Format, Json, JsonFields, Writer},
+        format::{Format, FormatEvent, Json, JsonFields, Writer},
     },
     registry::LookupSpan,
 };
@@ -83,7 +83,8 @@ fn ids<S: Subscriber + for<'a> LookupSpan<'a>>(context: &FmtContext<'_, S, JsonF
     context.event_scope()?.find_map(|span| {
         let extensions = span.extensions();
         let fields = extensions.get::<FormattedFields<JsonFields>>()?;
-        let fields: Value = fields.fields.contains("trace_id").then(|| serde_json::from_str(&fields.fields).ok())??;
+        let fields: Value =
+            fields.fields.contains("trace_id").then(|| serde_json::from_str(&fields.fields).ok())??;
         Some(format!(",\"trace_id\":{},\"span_id\":{}", fields.get("trace_id")?, fields.get("span_id")?))
     })
 }

@@ -118,9 +118,11 @@ impl InTrace {
 impl Told {
     /// Tells of the request.
     pub(crate) fn answered(self, status: StatusCode) {
-        let about = self.place.about.as_deref().map(|about| {
-            std::mem::take(&mut *about.lock().unwrap_or_else(PoisonError::into_inner))
-        });
+        let about = self
+            .place
+            .about
+            .as_deref()
+            .map(|about| std::mem::take(&mut *about.lock().unwrap_or_else(PoisonError::into_inner)));
         let mut attributes = about.unwrap_or_default();
         attributes.push(KeyValue::new("http.request.method", self.method.to_string()));
         attributes.push(KeyValue::new("http.route", self.route.clone()));
@@ -151,7 +153,8 @@ fn context_of(headers: &HeaderMap) -> Option<TraceContext> {
     if parents.next().is_some() {
         return None;
     }
-    let state: Vec<_> = headers.get_all("tracestate").iter().filter_map(|state| state.to_str().ok()).collect();
+    let state: Vec<_> =
+        headers.get_all("tracestate").iter().filter_map(|state| state.to_str().ok()).collect();
     TraceContext::read(parent.trim(), Some(&state.join(",")))
 }
 

@@ -131,9 +131,11 @@ fn hex_of<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 }
 
 fn is_state(state: &str) -> bool {
-    let fits = (1..=MAX_STATE).contains(&state.len()) && state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let fits =
+        (1..=MAX_STATE).contains(&state.len()) && state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let mut members = state.split(',').map(str::trim).filter(|member| !member.is_empty());
-    fits && state.split(',').count() <= MAX_MEMBERS && members.all(|member| member.find('=').is_some_and(|at| at > 0))
+    fits && state.split(',').count() <= MAX_MEMBERS
+        && members.all(|member| member.find('=').is_some_and(|at| at > 0))
 }
 
 /// As it is kept: the parent, and behind a space the state, if there is one.
@@ -147,10 +149,13 @@ impl Serialize for TraceContext {
 }
 
 /// Reads what is kept: what a later version wrote otherwise is none, and the task runs all the same.
-pub(crate) fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<TraceContext>>, D::Error> {
+pub(crate) fn kept<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Box<TraceContext>>, D::Error> {
     let kept = serde_json::Value::deserialize(deserializer)?;
     Ok(kept.as_str().and_then(|kept| {
-        let (parent, state) = kept.split_once(' ').map_or((kept, None), |(parent, state)| (parent, Some(state)));
+        let (parent, state) =
+            kept.split_once(' ').map_or((kept, None), |(parent, state)| (parent, Some(state)));
         TraceContext::read(parent, state).map(Box::new)
     }))
 }

@@ -20,3 +20,4 @@ mod origins;
 mod redis_faults;
 mod schedules;
 mod tls;
+mod traces;

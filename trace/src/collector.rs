@@ -47,13 +47,18 @@ impl Collector {
         said: Option<&str>,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, Wrong> {
-        let variable = |name: &str| environment(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let variable = |name: &str| {
+            environment(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
         let Some(url) = url(key, said, &variable)? else { return Ok(None) };
-        let protocol = first(&variable, ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
+        let protocol =
+            first(&variable, ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
         if let Some((key, protocol)) = protocol
             && protocol != "http/protobuf"
         {
-            let fix = format!("{protocol:?} is not spoken here: set http/protobuf, to the collector's port for OTLP/HTTP (4318)");
+            let fix = format!(
+                "{protocol:?} is not spoken here: set http/protobuf, to the collector's port for OTLP/HTTP (4318)"
+            );
             return Err(Wrong::new(key, fix));
         }
         let timeout = first(&variable, ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]);

@@ -18,11 +18,11 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use sentinel_queue::{TaskId, TraceContext};
 
-use self::{gate::Gate, sampling::Sampling};
 pub use self::{
     collector::{Collector, Wrong},
     span::{Kind, Span},
 };
+use self::{gate::Gate, sampling::Sampling};
 pub use opentelemetry::{KeyValue, Value};
 
 /// Where spans are told. Off unless it was started; cheap to clone, and clones are one.
@@ -93,4 +93,3 @@ impl Traces {
         }
     }
 }
-

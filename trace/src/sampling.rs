@@ -67,7 +67,8 @@ mod tests {
             ("parentbased_always_off", false, true, false),
         ] {
             let sampling = Sampling::named(name, 1.0).unwrap();
-            let decided = [sampling.of_root([1; 16]), sampling.of(&parent(true)), sampling.of(&parent(false))];
+            let decided =
+                [sampling.of_root([1; 16]), sampling.of(&parent(true)), sampling.of(&parent(false))];
             assert_eq!(decided, [root, sampled, unsampled], "{name}");
         }
         assert!(Sampling::named("jaeger_remote", 1.0).is_none());

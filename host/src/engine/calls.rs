@@ -150,7 +150,8 @@ impl Calls {
 impl Recorder {
     fn push(&self, kind: CallKind) -> Option<usize> {
         let mut told = self.lock();
-        let of_its_kind = |call: &&HostCall| (call.kind == CallKind::Progress) == (kind == CallKind::Progress);
+        let of_its_kind =
+            |call: &&HostCall| (call.kind == CallKind::Progress) == (kind == CallKind::Progress);
         let most = if kind == CallKind::Progress { REPORTS } else { CALLS };
         let has_room = told.calls.len() < most || told.calls.iter().filter(of_its_kind).count() < most;
         if !has_room {

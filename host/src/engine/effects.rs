@@ -250,7 +250,11 @@ impl Buffer {
         };
         let call = self.calls.begin(|| CallKind::OutboxSubmit);
         let child = durable.child(&task).await;
-        if child.is_ok() { call.done() } else { call.failed("refused") }
+        if child.is_ok() {
+            call.done()
+        } else {
+            call.failed("refused")
+        }
         match child {
             Ok(id) => {
                 self.effects.children.push(Child { id: id.clone(), task });

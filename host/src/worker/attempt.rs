@@ -54,8 +54,12 @@ pub(super) fn start(shared: Arc<Shared>, claim: Claim, report: mpsc::UnboundedSe
     let mut call = Call::new(&plugin, guest_task(&task, &plugin));
     call.place = spans::place(&task, told.as_deref());
     call.parents = StoredParents::of(&shared.queue, &task.definition).map(|parents| Arc::new(parents) as _);
-    call.durable =
-        Some(Arc::new(Stored::of(&shared.queue, &task, shared.config.may_submit(&task.definition.spec.job), &log)));
+    call.durable = Some(Arc::new(Stored::of(
+        &shared.queue,
+        &task,
+        shared.config.may_submit(&task.definition.spec.job),
+        &log,
+    )));
     hold(call.interrupt.clone(), Arc::clone(&call.progress), log.clone());
     let Some(top_up) = shared.memory.top_up(plugin.limits().memory_bytes) else {
         return tell(Done::Release, true, told);

@@ -113,12 +113,7 @@ pub fn new_child(
 }
 
 impl Stored {
-    pub(super) fn of(
-        queue: &Queue,
-        task: &Claimed,
-        granted: BTreeSet<JobName>,
-        log: &tracing::Span,
-    ) -> Self {
+    pub(super) fn of(queue: &Queue, task: &Claimed, granted: BTreeSet<JobName>, log: &tracing::Span) -> Self {
         Self {
             queue: queue.clone(),
             id: task.definition.id,

@@ -141,7 +141,9 @@ impl Attempted {
         said.extend(used(&settlement.report));
         if let Some(error) = error {
             said.push(KeyValue::new("error.type", error.kind.as_str()));
-            said.extend(error.report.detail.clone().map(|detail| KeyValue::new("sentinel.error.detail", detail)));
+            said.extend(
+                error.report.detail.clone().map(|detail| KeyValue::new("sentinel.error.detail", detail)),
+            );
         }
         if let Verdict::Retry(_, wait) = &settlement.verdict {
             said.push(KeyValue::new("sentinel.retry_after_ms", whole(wait.as_millis())));

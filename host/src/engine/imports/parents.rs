@@ -7,11 +7,7 @@ use std::{fmt, future::Future, pin::Pin};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{
-    bindings::sentinel::job::parents,
-    calls::CallKind,
-    host::Host,
-};
+use crate::engine::{bindings::sentinel::job::parents, calls::CallKind, host::Host};
 
 /// About what the store reads to say how a parent ended.
 const BRIEF_BYTES: usize = 512;
