@@ -263,15 +263,15 @@ fn keys_are_made_and_revoked_by_the_api() {
     let dir = tempfile::tempdir().unwrap();
     some_plugins(dir.path(), &["example-task"]);
     let data = dir.path().join("data");
-    let first = InStore(["--data-dir", data.to_str().unwrap()]).ok(&["create", "first", "--scope", "admin"]).out;
+    let first =
+        InStore(["--data-dir", data.to_str().unwrap()]).ok(&["create", "first", "--scope", "admin"]).out;
     let (api, address) = free_address();
     let args = ["dev", "--listen", &address, "--data-dir", data.to_str().unwrap(), "--auth", "keys"];
     let _server = Process::start(&args, dir.path());
     wait_for("the server", || api.request("GET", "/healthz", None).ok());
     let url = format!("http://{address}");
-    let by = |key: &str, args: &[&str]| {
-        run_with(args, &[("SENTINEL_KEY", key.trim()), ("SENTINEL_SERVER", &url)])
-    };
+    let by =
+        |key: &str, args: &[&str]| run_with(args, &[("SENTINEL_KEY", key.trim()), ("SENTINEL_SERVER", &url)]);
     let made = by(&first, &["key", "create", "reader", "--scope", "read"]);
     assert_eq!(made.code, Some(0), "{made:?}");
     let reader: ApiKey = made.out.trim().parse().expect("the key alone");
