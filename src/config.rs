@@ -476,6 +476,7 @@ mod tests {
             ("tls-cert = \"cert.pem\"", "--tls-key"),
             ("tls-key = \"key.pem\"", "--tls-cert"),
             ("allow-origin = [\"dash.example\"]", "allow-origin"),
+            ("otlp = \"localhost:4318\"", "otlp"),
             ("queues = [\"a b\"]", "queues"),
             ("queues = [\"a=0\"]", "share"),
             ("queues = [\"A/b\"]", "namespace"),

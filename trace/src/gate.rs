@@ -16,7 +16,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanProcessor},
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter as Exporter, SpanProcessor},
 };
 
 use crate::{
@@ -131,7 +131,7 @@ struct Counted {
     account: Arc<Account>,
 }
 
-impl opentelemetry_sdk::trace::SpanExporter for Counted {
+impl Exporter for Counted {
     async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
         let count = spans.len();
         let sent = self.exporter.export(spans).await;
