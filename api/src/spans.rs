@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, Method, StatusCode},
+    http::{HeaderMap, HeaderName, Method, StatusCode},
 };
 use sentinel_queue::{NewTask, TraceContext, queue::Accepted};
 use sentinel_trace::{KeyValue, Kind, Span, Traces};
@@ -21,6 +21,9 @@ use crate::layers::RequestId;
 
 /// What requests that submit tasks ask for: they begin a trace if their client has none.
 const SUBMITS: [&str; 3] = ["/submit-task", "/v1/tasks", "/v1/tasks/batch"];
+
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The place of a request in a trace, for its handler.
 #[derive(Clone, Debug)]
@@ -52,10 +55,9 @@ impl InTrace {
     ) -> (Option<Self>, Option<Told>) {
         let parent = context_of(request.headers());
         let route = route.unwrap_or_default();
-        let submits = request.method() == Method::POST && SUBMITS.contains(&route);
         let own = match &parent {
             Some(parent) => traces.child(parent),
-            None if submits => traces.root(),
+            None if traces.is_on() && submits(request, route) => traces.root(),
             None => None,
         };
         let Some(context) = own else {
@@ -146,15 +148,18 @@ impl Told {
     }
 }
 
+fn submits(request: &Request, route: &str) -> bool {
+    request.method() == Method::POST && SUBMITS.contains(&route)
+}
+
 /// What the headers `traceparent` and `tracestate` say. Two parents are none.
 fn context_of(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut parents = headers.get_all("traceparent").iter();
+    let mut parents = headers.get_all(TRACE_PARENT).iter();
     let parent = parents.next()?.to_str().ok()?;
     if parents.next().is_some() {
         return None;
     }
-    let state: Vec<_> =
-        headers.get_all("tracestate").iter().filter_map(|state| state.to_str().ok()).collect();
+    let state: Vec<_> = headers.get_all(TRACE_STATE).iter().filter_map(|state| state.to_str().ok()).collect();
     TraceContext::read(parent.trim(), Some(&state.join(",")))
 }
 

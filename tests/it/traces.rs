@@ -9,7 +9,7 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use sentinel_testkit::{RedisServer, WebServer, free_port};
+use sentinel_testkit::{Authority, RedisServer, WebServer, free_port};
 use serde_json::{Value, json};
 
 use self::collector::{Collector, Span};
@@ -290,6 +290,27 @@ fn a_collector_that_is_away_stops_no_task_and_holds_up_no_shutdown() {
         // It gives a collector ten seconds, and three to the last spans.
         assert!(since.elapsed() < Duration::from_secs(9), "{:?}", since.elapsed());
         assert!(stack.log().contains("spans did not reach the collector"), "{}", stack.log());
+    }
+}
+
+#[test]
+fn a_collector_is_told_by_tls_if_its_certificate_is_signed_by_whom_it_should_be() {
+    let web = WebServer::start();
+    let (authority, other) = (Authority::new(), Authority::new());
+    let collector = Collector::start_with(&authority.issue(&["127.0.0.1"]));
+    for (authority, arrives) in [(&other, false), (&authority, true)] {
+        let mut stack = stack(None, &web);
+        std::fs::write(stack.dir.path().join("authority.pem"), authority.pem()).unwrap();
+        let (api, address) = free_address();
+        let set = format!("{PLAIN} OTEL_EXPORTER_OTLP_CERTIFICATE=authority.pem");
+        let (redis, url) = (stack.redis.url(), collector.url.clone());
+        let args = ["api", "--listen", &address, "--redis", &redis, "--otlp", &url];
+        let mut server = Process::start_after(&set, &args, stack.dir.path());
+        api.wait_until_ready(0);
+        submit(api, &parent("01"), &fetch(&web));
+        assert_eq!((server.terminate(), stack.server.terminate()), (Some(0), Some(0)));
+        assert_eq!(collector.told().len(), usize::from(arrives));
+        assert_eq!(stack.log().contains("spans did not reach the collector"), !arrives, "{}", stack.log());
     }
 }
 

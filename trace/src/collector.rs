@@ -1,7 +1,7 @@
 //! Where the collector is and how it is told: what an operator says, and OpenTelemetry's own
 //! environment variables, checked once.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::sampling::{self, Sampling};
 
@@ -14,6 +14,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a span waits for others to go with it, unless `OTEL_BSP_SCHEDULE_DELAY` says another time.
 const DELAY: Duration = Duration::from_secs(1);
 
+pub(crate) const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+
 /// A collector, and what it is told.
 #[derive(Clone)]
 pub struct Collector {
@@ -22,6 +24,8 @@ pub struct Collector {
     pub(crate) timeout: Duration,
     pub(crate) delay: Duration,
     pub(crate) queue: usize,
+    /// Who signed its certificate, as PEM; none: a well-known authority.
+    pub(crate) authority: Option<PathBuf>,
     pub(crate) sampling: Sampling,
 }
 
@@ -64,8 +68,10 @@ impl Collector {
         let timeout = first(&variable, ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]);
         let delay = first(&variable, ["OTEL_BSP_SCHEDULE_DELAY"]);
         let queue = first(&variable, ["OTEL_BSP_MAX_QUEUE_SIZE"]);
+        let authority = first(&variable, ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", CERTIFICATE]);
         Ok(Some(Self {
             url,
+            authority: authority.map(|(_, file)| file.into()),
             timeout: timeout.map_or(Ok(TIMEOUT), |(key, text)| millis(key, &text))?,
             delay: delay.map_or(Ok(DELAY), |(key, text)| millis(key, &text))?,
             queue: queue.map_or(Ok(QUEUE), |(key, text)| number(key, &text, 1_000_000))?,

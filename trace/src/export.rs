@@ -1,14 +1,17 @@
 //! The way to the collector: OTLP over HTTP, on the thread of whoever exports.
 
-use std::time::Duration;
+use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
-use ureq::Agent;
+use ureq::{
+    Agent,
+    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
+};
 
-use crate::collector::{Collector, Wrong};
+use crate::collector::{CERTIFICATE, Collector, Wrong};
 
 /// What a collector's answer may have.
 const ANSWER: u64 = 64 << 10;
@@ -21,7 +24,7 @@ pub(crate) fn exporter(collector: &Collector) -> Result<SpanExporter, Wrong> {
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(&collector.url)
         .with_timeout(collector.timeout)
-        .with_http_client(Client::new(collector.timeout));
+        .with_http_client(Client::new(collector)?);
     builder.build().map_err(|error| Wrong::new("OTEL_EXPORTER_OTLP", error.to_string()))
 }
 
@@ -30,14 +33,33 @@ pub(crate) fn exporter(collector: &Collector) -> Result<SpanExporter, Wrong> {
 struct Client(Agent);
 
 impl Client {
-    fn new(timeout: Duration) -> Self {
+    fn new(collector: &Collector) -> Result<Self, Wrong> {
+        let roots = collector.authority.as_deref().map_or(Ok(RootCerts::WebPki), certificates);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_global(Some(timeout))
+            .timeout_global(Some(collector.timeout))
+            .tls_config(TlsConfig::builder().root_certs(roots?).build())
             .build();
-        Self(config.into())
+        Ok(Self(config.into()))
     }
+}
+
+/// Those of a file.
+fn certificates(file: &Path) -> Result<RootCerts, Wrong> {
+    let wrong = |reason: String| Wrong::new(CERTIFICATE, format!("{}: {reason}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let items = parse_pem(&pem).collect::<Result<Vec<_>, _>>().map_err(|error| wrong(error.to_string()))?;
+    let certificates: Vec<_> = items
+        .into_iter()
+        .filter_map(
+            |item| if let PemItem::Certificate(certificate) = item { Some(certificate) } else { None },
+        )
+        .collect();
+    if certificates.is_empty() {
+        return Err(wrong("there is no certificate in it".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
 }
 
 #[async_trait]

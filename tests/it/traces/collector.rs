@@ -14,7 +14,12 @@ use opentelemetry_proto::tonic::{
     trace::v1::span::SpanKind,
 };
 use prost::Message;
-use sentinel_testkit::wait_for;
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use sentinel_testkit::{Issued, wait_for};
 
 /// A span, as the collector was told of it.
 #[derive(Clone, Debug)]
@@ -49,15 +54,34 @@ pub(super) struct Collector {
 impl Collector {
     /// Starts one. It ends with the test's process.
     pub(super) fn start() -> Self {
+        Self::behind("http", |stream| stream)
+    }
+
+    /// Starts one that is reached by TLS alone.
+    pub(super) fn start_with(issued: &Issued) -> Self {
+        let certificates = CertificateDer::pem_slice_iter(issued.cert.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(certificates.collect::<Result<_, _>>().expect("certificates"), key);
+        let config = Arc::new(config.expect("a certificate and its key"));
+        Self::behind("https", move |stream| {
+            StreamOwned::new(ServerConnection::new(Arc::clone(&config)).expect("a connection"), stream)
+        })
+    }
+
+    fn behind<S: Read + Write>(scheme: &str, open: impl Fn(TcpStream) -> S + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("a bound port"));
+        let url = format!("{scheme}://{}", listener.local_addr().expect("a bound port"));
         let told = Arc::<Mutex<Vec<Span>>>::default();
         let tell = Arc::clone(&told);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let tell = Arc::clone(&tell);
+                let (tell, open) = (Arc::clone(&tell), open.clone());
                 // Who exports may be gone before it is answered.
-                thread::spawn(move || drop(take_all(stream, &tell)));
+                thread::spawn(move || drop(take_all(open(stream), &tell)));
             }
         });
         Self { url, told }
@@ -77,8 +101,7 @@ impl Collector {
 }
 
 /// Takes one request after the other.
-fn take_all(stream: TcpStream, told: &Mutex<Vec<Span>>) -> io::Result<()> {
-    let mut answers = stream.try_clone()?;
+fn take_all(stream: impl Read + Write, told: &Mutex<Vec<Span>>) -> io::Result<()> {
     let mut requests = BufReader::new(stream);
     loop {
         let head = head_of(&mut requests)?;
@@ -88,7 +111,7 @@ fn take_all(stream: TcpStream, told: &Mutex<Vec<Span>>) -> io::Result<()> {
         requests.read_exact(&mut body)?;
         let request = ExportTraceServiceRequest::decode(&body[..]).map_err(io::Error::other)?;
         told.lock().unwrap_or_else(PoisonError::into_inner).extend(spans_of(request));
-        answers.write_all(
+        requests.get_mut().write_all(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
         )?;
     }
