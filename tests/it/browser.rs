@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, process::Command};
 
-use fantoccini::{Client, ClientBuilder};
-use sentinel_testkit::{free_port, wait_for};
+use sentinel_testkit::{
+    fantoccini::{Client, ClientBuilder},
+    free_port, hyper_util, wait_for,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
