@@ -76,7 +76,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, env = "SENTINEL_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// The collector to tell of spans: the URL of its receiver for OTLP over HTTP, such as
-    /// http://localhost:4318 [default: none, or as OTEL_EXPORTER_OTLP_ENDPOINT says]
+    /// `http://localhost:4318` [default: none, or as OpenTelemetry's own variables say]
     #[arg(long, env = "SENTINEL_OTLP", value_name = "URL", hide_env_values = true)]
     otlp: Option<String>,
     /// The form of the log [default: text]

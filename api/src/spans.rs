@@ -101,18 +101,15 @@ impl InTrace {
         about.push(KeyValue::new("messaging.system", "sentinel"));
         about.push(KeyValue::new("messaging.operation.type", "send"));
         about.push(KeyValue::new("messaging.operation.name", "submit"));
-        match (tasks, accepted) {
-            ([task], [accepted]) => {
-                about.push(KeyValue::new("messaging.destination.name", task.spec.queue.to_string()));
-                about.push(KeyValue::new("messaging.message.id", accepted.id.to_string()));
-                about.push(KeyValue::new("sentinel.namespace", task.spec.namespace.to_string()));
-                about.push(KeyValue::new("sentinel.job", task.spec.job.to_string()));
-                about.push(KeyValue::new("sentinel.deduplicated", accepted.deduplicated));
-            }
-            _ => {
-                let count = i64::try_from(tasks.len()).unwrap_or(i64::MAX);
-                about.push(KeyValue::new("messaging.batch.message_count", count));
-            }
+        if let ([task], [accepted]) = (tasks, accepted) {
+            about.push(KeyValue::new("messaging.destination.name", task.spec.queue.to_string()));
+            about.push(KeyValue::new("messaging.message.id", accepted.id.to_string()));
+            about.push(KeyValue::new("sentinel.namespace", task.spec.namespace.to_string()));
+            about.push(KeyValue::new("sentinel.job", task.spec.job.to_string()));
+            about.push(KeyValue::new("sentinel.deduplicated", accepted.deduplicated));
+        } else {
+            let count = i64::try_from(tasks.len()).unwrap_or(i64::MAX);
+            about.push(KeyValue::new("messaging.batch.message_count", count));
         }
     }
 }

@@ -251,9 +251,9 @@ impl Buffer {
         let call = self.calls.begin(|| CallKind::OutboxSubmit);
         let child = durable.child(&task).await;
         if child.is_ok() {
-            call.done()
+            call.done();
         } else {
-            call.failed("refused")
+            call.failed("refused");
         }
         match child {
             Ok(id) => {

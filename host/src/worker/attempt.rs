@@ -83,8 +83,11 @@ struct Attempt {
     /// Around lines of the log about it.
     log: tracing::Span,
     /// Tells of its end, once.
-    tell: Option<Box<dyn FnOnce(Done, bool, Option<Box<Attempted>>) + Send>>,
+    tell: Option<Box<Tell>>,
 }
+
+/// Hears how an attempt ended, whether that was for want of room, and what is told of it.
+type Tell = dyn FnOnce(Done, bool, Option<Box<Attempted>>) + Send;
 
 /// What an attempt occupies.
 type Room = (OwnedSemaphorePermit, TopUp);
