@@ -92,6 +92,7 @@ pub(crate) async fn api_server(queue: &Queue, config: &Config) -> Result<Server>
         allowed_origins: config.allow_origins.clone(),
         has_tls: tls.is_some(),
         metrics: metrics.clone(),
+        traces: config.traces.clone(),
     };
     Ok(Server::new(sentinel_api::router(queue.clone(), api)).metrics(metrics).tls(tls))
 }
@@ -139,7 +140,7 @@ pub(crate) async fn new_worker(queue: Queue, config: &Config) -> Result<Worker> 
     } else if current.iter().count() == 0 {
         tracing::warn!(dirs = ?config.plugins, "no plugins: tasks wait until some worker has their jobs");
     }
-    let worker = WorkerConfig { submits, ..config.worker.clone() };
+    let worker = WorkerConfig { submits, traces: config.traces.clone(), ..config.worker.clone() };
     Worker::new(queue, plugins, worker).context("the worker did not start")
 }
 

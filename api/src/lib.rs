@@ -29,6 +29,7 @@ mod routes;
 mod schedules;
 mod segment;
 mod server;
+mod spans;
 mod steer;
 mod tasks;
 mod tls;
@@ -43,6 +44,7 @@ use std::{
 
 use axum::{Router, middleware};
 use sentinel_queue::{Namespace, Queue};
+use sentinel_trace::Traces;
 use tokio::sync::Semaphore;
 
 use self::{
@@ -71,6 +73,8 @@ pub struct ApiConfig {
     pub has_tls: bool,
     /// What it counts.
     pub metrics: Metrics,
+    /// Who is told of requests that submit tasks.
+    pub traces: Traces,
 }
 
 /// What all handlers share.

@@ -11,6 +11,7 @@
 mod admission;
 mod attempt;
 mod bindings;
+mod calls;
 mod compile;
 mod config;
 mod cpu;
@@ -47,6 +48,7 @@ use wasmtime::component::Linker;
 pub use self::{
     admission::{AdmissionError, HANDLER, PluginName, Refusal},
     attempt::{Call, GuestTask},
+    calls::{CallKind, HostCall, HostCalls, Place},
     compile::{Code, Compilation, CompileBounds, apart::run as compile_apart},
     config::{Allocation, Parts, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},

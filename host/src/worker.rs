@@ -20,6 +20,7 @@ mod parents;
 mod plugins;
 mod publish;
 mod settle;
+mod spans;
 mod strict;
 mod summary;
 mod terms;
@@ -43,6 +44,7 @@ use sentinel_queue::{
     steer::Retention,
     sweeper::sweep_for_ever,
 };
+use sentinel_trace::Traces;
 use tokio::runtime::Runtime;
 
 use self::{leases::Leases, turns::Turns};
@@ -77,6 +79,8 @@ pub struct WorkerConfig {
     pub retention: Retention,
     /// How the process is started that makes a dangerous attempt.
     pub apart: Apart,
+    /// Who is told of attempts as they end.
+    pub traces: Traces,
     /// Which jobs a job may submit, besides itself.
     pub submits: BTreeMap<JobName, BTreeSet<JobName>>,
 }
@@ -208,7 +212,6 @@ async fn obey(shared: Arc<Shared>) {
     let mut orders = shared.queue.orders(&shared.instance);
     loop {
         let Order::Cancel(id, token) = orders.next().await;
-        tracing::info!(task = %id, "cancelled: its guest is stopped");
         shared.leases.cancel(id, &token);
     }
 }

@@ -28,6 +28,7 @@ pub mod steer;
 pub mod store;
 pub mod sweeper;
 pub mod task;
+pub mod trace;
 
 mod record;
 
@@ -44,4 +45,5 @@ pub use self::{
     settings::QueueSettings,
     state::{ErrorKind, Status},
     task::{NewTask, Policy, Spec, Task},
+    trace::TraceContext,
 };

@@ -21,3 +21,4 @@ mod origins;
 mod redis_faults;
 mod schedules;
 mod tls;
+mod traces;
