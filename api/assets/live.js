@@ -12,6 +12,7 @@ let isLooking = false;
 let due = 0;
 let last = 0;
 let poll = 0;
+let beat = 0;
 
 const state = document.querySelector('[data-live-state]');
 const pause = document.querySelector('[data-live-pause]');
@@ -82,11 +83,19 @@ async function look() {
     }
     document.title = page.title;
     say('live');
+    keepTime(page);
   } catch {
     say('waiting for the server');
   } finally {
     isLooking = false;
   }
+}
+
+// What moves steadily says how often it is worth a look, for as long as it moves.
+function keepTime(page) {
+  const every = page.querySelector('[data-live-every]')?.dataset.liveEvery;
+  clearTimeout(beat);
+  beat = every ? setTimeout(look, Number(every)) : 0;
 }
 
 function soon() {
@@ -95,7 +104,10 @@ function soon() {
 
 function listen() {
   stop();
-  source = new EventSource(document.querySelector('[data-live-source]').dataset.liveSource);
+  keepTime(document);
+  const from = document.querySelector('[data-live-source]')?.dataset.liveSource;
+  if (!from) return;
+  source = new EventSource(from);
   for (const name of ['look', 'task', 'end']) source.addEventListener(name, soon);
   // A task that has ended has no more to tell.
   source.addEventListener('end', stop);
@@ -111,11 +123,12 @@ function stop() {
   source?.close();
   source = null;
   clearInterval(poll);
-  poll = 0;
+  clearTimeout(beat);
+  poll = beat = 0;
 }
 
 export function follow() {
-  if (!document.querySelector('[data-live-source]')) return;
+  if (!document.querySelector('[data-live-source], [data-live-every]')) return;
   state.hidden = pause.hidden = false;
   pause.addEventListener('click', () => {
     isPaused = !isPaused;

@@ -9,16 +9,24 @@
 //! or a style in it, and the policy of every page lets none run that this server does not serve.
 
 mod assets;
+mod attempts;
 mod chart;
 mod charts;
 mod confirm;
 mod errors;
+mod filter;
 mod form;
 mod frame;
 mod hour;
 pub(crate) mod live;
+pub(crate) mod operations;
 pub(crate) mod overview;
 mod parts;
+mod pretty;
+mod reasons;
+pub(crate) mod steer;
+pub(crate) mod task;
+pub(crate) mod tasks;
 mod theme;
 mod words;
 

@@ -162,6 +162,21 @@ impl Table {
             .page(Need::Nothing, "/assets/{set}/{file}", get(dashboard::asset))
             .page(Need::Scope(Read), "/live", get(dashboard::live::follow))
             .page(Need::Scope(Read), "/", get(dashboard::overview::show))
+            .page(Need::Scope(Read), "/tasks", get(dashboard::tasks::list))
+            .page(Need::Scope(Read), "/tasks/{id}", get(dashboard::task::show))
+            .page(Need::Scope(Read), "/tasks/{id}/live", get(dashboard::task::follow))
+            .page(Need::Scope(Read), "/tasks/{id}/json", get(dashboard::task::json))
+            .page(Need::Scope(Read), "/tasks/{id}/payload", get(dashboard::task::payload))
+            .page(Need::Scope(Read), "/tasks/{id}/result", get(tasks::result))
+            .page(Need::Scope(Read), "/tasks/{id}/log", get(dashboard::task::log))
+            .page(Need::Scope(Operate), "/tasks/{id}/cancel", get(dashboard::steer::ask_cancel))
+            .form(Need::Scope(Operate), "/tasks/{id}/cancel", post(dashboard::steer::cancel))
+            .page(Need::Scope(Operate), "/tasks/{id}/redrive", get(dashboard::steer::ask_redrive))
+            .form(Need::Scope(Operate), "/tasks/{id}/redrive", post(dashboard::steer::redrive))
+            .page(Need::Scope(Operate), "/tasks/{id}/reschedule", get(dashboard::steer::ask_reschedule))
+            .form(Need::Scope(Operate), "/tasks/{id}/reschedule", post(dashboard::steer::reschedule))
+            .form(Need::Scope(Operate), "/operations", post(dashboard::operations::start))
+            .page(Need::Scope(Read), "/operations/{id}", get(dashboard::operations::show))
     }
 
     /// A page, or what one loads.

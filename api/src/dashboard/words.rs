@@ -52,6 +52,12 @@ pub(crate) fn span_of(millis: u64) -> String {
     span(millis as f64)
 }
 
+/// A number of microseconds.
+#[expect(clippy::cast_precision_loss, reason = "nothing lasts 285 years")]
+pub(crate) fn micros(micros: u64) -> String {
+    span(micros as f64 / 1000.0)
+}
+
 /// A size.
 #[expect(clippy::cast_precision_loss, reason = "it is shown with two digits")]
 pub(crate) fn size(bytes: u64) -> String {
