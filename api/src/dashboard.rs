@@ -14,6 +14,7 @@ mod chart;
 mod charts;
 mod confirm;
 mod errors;
+mod family;
 mod filter;
 mod form;
 mod frame;

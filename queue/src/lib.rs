@@ -10,6 +10,7 @@ pub mod audit;
 pub mod duration;
 pub mod effects;
 pub mod keys;
+pub mod kin;
 pub mod lease;
 pub mod list;
 pub mod names;

@@ -89,7 +89,7 @@ pub(crate) async fn show(
     let is_counted = operation.dry_run && operation.finished_at.is_some() && operation.matched > 0;
     let word = match operation.kind {
         OperationKind::Cancel => "Cancel",
-        OperationKind::Redrive => "Retry",
+        OperationKind::Redrive => "Redrive",
         OperationKind::Purge => "Purge",
     };
     // A purge has no count before it.

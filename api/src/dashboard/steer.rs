@@ -68,7 +68,7 @@ pub(crate) async fn ask_redrive(
         format!("The task {id} is {status}. It will be QUEUED again, with fresh budgets and without expiry."),
         "Its history keeps how it ended. Tasks that were cancelled because of it stay so.".to_owned(),
     ];
-    Ok(ask(frame, id, "redrive", "Retry this task?", lines, "Retry the task", false))
+    Ok(ask(frame, id, "redrive", "Redrive this task?", lines, "Redrive the task", false))
 }
 
 /// Gives the task another life.

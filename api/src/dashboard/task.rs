@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::{
     attempts::Timeline,
+    family::{self, Family},
     frame::{Frame, Link},
     parts, pretty, reasons, show as page, words,
 };
@@ -71,7 +72,7 @@ struct TaskPage {
     log: Log,
     actions: Vec<(&'static str, Link)>,
     json: Link,
-    family: Vec<(&'static str, String, Link)>,
+    family: Option<Family>,
 }
 
 /// Why a task, or its last attempt, failed.
@@ -136,7 +137,8 @@ pub(crate) async fn show(
     let attempt = chosen.attempt.parse().ok().filter(|attempt| *attempt >= 1).unwrap_or_else(|| last_attempt(&task));
     let log = app.queue.log(task.definition.id, attempt).await?;
     let log = log.map(|log| String::from_utf8_lossy(&log).into_owned());
-    Ok(page(&TaskPage::of(frame, &task, limits, attempt, log)))
+    let family = family::of(&app, &caller, &frame, &task).await?;
+    Ok(page(&TaskPage::of(frame, &task, limits, (attempt, log), family)))
 }
 
 /// All there is to know, as the API says it.
@@ -205,7 +207,13 @@ fn ended(task: &Task) -> Option<&Ended> {
 }
 
 impl TaskPage {
-    fn of(frame: Frame, task: &Task, limits: Option<JobLimits>, attempt: u32, log: Option<String>) -> Self {
+    fn of(
+        frame: Frame,
+        task: &Task,
+        limits: Option<JobLimits>,
+        (attempt, log): (u32, Option<String>),
+        family: Option<Family>,
+    ) -> Self {
         let now = words::now();
         let spec = &task.definition.spec;
         let id = task.definition.id;
@@ -239,7 +247,7 @@ impl TaskPage {
             payload: Shown::of(spec.payload.as_str(), here("payload")),
             actions: actions(&frame, task),
             json: here("json"),
-            family: family(&frame, task),
+            family,
             result,
             progress,
             log,
@@ -255,10 +263,10 @@ fn actions(frame: &Frame, task: &Task) -> Vec<(&'static str, Link)> {
     }
     let id = task.definition.id;
     let link = |what: &str| frame.link(&format!("/tasks/{id}/{what}"));
-    let (retry, reschedule, cancel) =
-        (("Retry…", link("redrive")), ("Reschedule…", link("reschedule")), ("Cancel…", link("cancel")));
+    let (redrive, reschedule, cancel) =
+        (("Redrive…", link("redrive")), ("Reschedule…", link("reschedule")), ("Cancel…", link("cancel")));
     match task.state.status() {
-        Status::Failed | Status::Cancelled => vec![retry],
+        Status::Failed | Status::Cancelled => vec![redrive],
         Status::Queued | Status::Scheduled | Status::Blocked => vec![reschedule, cancel],
         Status::InProgress => vec![cancel],
         Status::Completed => Vec::new(),
@@ -359,18 +367,6 @@ impl Meter {
         };
         Self { name, used: told(used), limit: limit.map(told), percent, class }
     }
-}
-
-/// The tasks that this one has to do with.
-fn family(frame: &Frame, task: &Task) -> Vec<(&'static str, String, Link)> {
-    let link = |id: &TaskId| frame.task(id);
-    let spec = &task.definition.spec;
-    let lineage = spec.lineage.iter().flat_map(|lineage| {
-        let root = (lineage.root != lineage.parent).then_some(("the first of its family", lineage.root));
-        [Some(("submitted by", lineage.parent)), root]
-    });
-    let related = lineage.flatten().chain(spec.after.iter().map(|parent| ("waits for", *parent)));
-    related.map(|(how, id)| (how, id.to_string(), link(&id))).collect()
 }
 
 impl Shown {

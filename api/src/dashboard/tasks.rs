@@ -179,8 +179,8 @@ fn tabs(frame: &Frame, filter: &Filter, counts: &Counts) -> Vec<Tab> {
 /// What can be done to all tasks in such a state.
 fn bulk(filter: &Filter) -> Vec<(&'static str, &'static str)> {
     match filter.status {
-        None => vec![("cancel", "Cancel all these…"), ("redrive", "Retry all these…")],
-        Some(Status::Failed | Status::Cancelled) => vec![("redrive", "Retry all these…")],
+        None => vec![("cancel", "Cancel all these…"), ("redrive", "Redrive all these…")],
+        Some(Status::Failed | Status::Cancelled) => vec![("redrive", "Redrive all these…")],
         Some(Status::Completed) => Vec::new(),
         Some(_) => vec![("cancel", "Cancel all these…")],
     }
