@@ -101,22 +101,22 @@ fn missing(caller: &Caller, need: Need) -> Option<Scope> {
 /// Who sent a request.
 async fn caller(app: &App, head: &Parts, is_page: bool) -> Result<Caller, Problem> {
     let headers = &head.headers;
-    let named = |()| if is_page { caller::named_by_page(&head.uri) } else { caller::named(headers) };
+    let named = || if is_page { caller::named_by_page(&head.uri) } else { caller::named(headers) };
     if !app.keyring.is_needed().await? {
-        return named(()).map(Caller::anybody);
+        return named().map(Caller::anybody);
     }
     match shown(headers)? {
         Shown::Key(key) => {
             let known = app.keyring.key(key.id()).await?;
             let known = known.filter(|known| known.is_of(&key)).ok_or_else(unauthenticated)?;
-            Caller::of(known, named(())?)
+            Caller::of(known, named()?)
         }
         Shown::Session(token) => {
             if !is_from_here(&head.method, headers) {
                 let detail = "a session is for this server's own pages: send a key instead";
                 return Err(Problem::of(Code::CrossOrigin, detail));
             }
-            Caller::of(session(app, &token).await?, named(())?)
+            Caller::of(session(app, &token).await?, named()?)
         }
     }
 }

@@ -34,7 +34,10 @@ pub(crate) async fn read_form(headers: &HeaderMap, body: Body, limit: usize) -> 
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(Problem::of(Code::NotJson, "this is what a page's form is sent to, and takes nothing else"));
+        return Err(Problem::of(
+            Code::NotJson,
+            "this is what a page's form is sent to, and takes nothing else",
+        ));
     }
     within(headers, body, limit).await
 }

@@ -38,7 +38,6 @@ use axum::{
 };
 
 pub(crate) use self::{
-    
     assets::{serve as asset, url as asset_url},
     errors::{accepts_pages, as_pages},
     form::{Sent, require_own_page},

@@ -8,7 +8,11 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sentinel_queue::{list::Filter, request, steer::{Operation, OperationKind}};
+use sentinel_queue::{
+    list::Filter,
+    request,
+    steer::{Operation, OperationKind},
+};
 
 use crate::{
     App,

@@ -21,8 +21,8 @@ use utoipa_swagger_ui::SwaggerUi;
 #[allow(clippy::enum_glob_use, reason = "the table is read by its words")]
 use crate::problem::Code::{self, *};
 use crate::{
-    App, actions, auth::login, dashboard, events, health, jobs, keys, metrics, openapi, operations, queues, schedules,
-    steer, tasks, workers,
+    App, actions, auth::login, dashboard, events, health, jobs, keys, metrics, openapi, operations, queues,
+    schedules, steer, tasks, workers,
 };
 
 /// What a request must bring to be let through.

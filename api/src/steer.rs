@@ -21,8 +21,7 @@ use crate::{
 /// What can be done in which states.
 pub(crate) const CANCELLABLE: &str = "only a task that has not ended can be cancelled";
 pub(crate) const REDRIVABLE: &str = "only a task that FAILED or was CANCELLED can be redriven";
-pub(crate) const RESCHEDULABLE: &str =
-    "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled";
+pub(crate) const RESCHEDULABLE: &str = "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled";
 
 /// Cancel a task.
 #[utoipa::path(

@@ -84,7 +84,8 @@ impl Browser {
 
     /// Presses the button whose text holds this.
     pub(crate) fn press(&self, text: &str) {
-        let pressed = async { self.client.find(Locator::XPath(&containing("button", text))).await?.click().await };
+        let pressed =
+            async { self.client.find(Locator::XPath(&containing("button", text))).await?.click().await };
         self.runtime.block_on(pressed).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
 
@@ -147,7 +148,9 @@ impl Browser {
     /// What the DevTools protocol answers.
     pub(crate) fn cdp(&self, command: &str, params: Value) -> Value {
         let asked = Devtools { command: command.to_owned(), params };
-        self.runtime.block_on(self.client.issue_cmd(asked)).unwrap_or_else(|error| panic!("{command}: {error}"))
+        self.runtime
+            .block_on(self.client.issue_cmd(asked))
+            .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
     /// The value that a script of the page answers, whose last argument takes it.

@@ -161,10 +161,15 @@ fn what_users_gave_does_nothing_in_a_browser() {
     let evil = "<script>window.harmed = 1</script><img src=x onerror=\"window.harmed = 2\">\" onmouseover=\"window.harmed = 3\" javascript:window.harmed=4";
     let payload = json!({ "job": "hostile", "do": "panic", "message": evil, evil: evil });
     let id = scene.failure(payload);
-    for path in ["/".to_owned(), "/tasks".into(), format!("/tasks/{id}"), format!("/tasks?tag={}", "%3Cscript%3E")] {
+    for path in
+        ["/".to_owned(), "/tasks".into(), format!("/tasks/{id}"), format!("/tasks?tag={}", "%3Cscript%3E")]
+    {
         scene.go(&path);
         let seen = scene.browser.run("arguments[0](document.body.textContent)", vec![]);
-        assert!(path.contains("tag=") || seen.as_str().unwrap().contains("<script>window.harmed"), "{path}: {seen}");
+        assert!(
+            path.contains("tag=") || seen.as_str().unwrap().contains("<script>window.harmed"),
+            "{path}: {seen}"
+        );
         let harm = "
             for (const e of document.querySelectorAll('*')) e.dispatchEvent(new MouseEvent('mouseover'));
             setTimeout(() => arguments[0]([window.harmed ?? null, document.querySelectorAll('main script, main img').length]), 50)";

@@ -154,12 +154,15 @@ fn last(task: &Task) -> Option<Part> {
             });
         }
         TaskState::Completed { ended, .. } => (ended, None),
-        TaskState::Failed { ended, error } | TaskState::Cancelled { ended, error } => (ended, Some(error.clone())),
+        TaskState::Failed { ended, error } | TaskState::Cancelled { ended, error } => {
+            (ended, Some(error.clone()))
+        }
         TaskState::Queued | TaskState::Scheduled | TaskState::Blocked => return None,
     };
-    let is_told = task.history.iter().any(
-        |event| matches!(event, Event::Attempt { ended: told, .. } if told.attempt == ended.attempt),
-    );
+    let is_told = task
+        .history
+        .iter()
+        .any(|event| matches!(event, Event::Attempt { ended: told, .. } if told.attempt == ended.attempt));
     if ended.started_at.is_some() && !is_told {
         let accepted = task.definition.created_at;
         return Some(attempt(ended, status.as_str(), parts::class(status), error, accepted));
@@ -181,7 +184,8 @@ impl Row {
     fn of(part: Part, accepted: Millis, whole: u64, now: Millis, log: Option<Link>) -> Self {
         let moment = |at| parts::Moment { at, now };
         let end = part.ended.unwrap_or(now);
-        let (from, length) = place(part.began.0.saturating_sub(accepted.0), end.0.saturating_sub(part.began.0), whole);
+        let (from, length) =
+            place(part.began.0.saturating_sub(accepted.0), end.0.saturating_sub(part.began.0), whole);
         let usage = part.how.as_ref().and_then(|how| how.usage);
         let is_moment = part.ended == Some(part.began) && part.how.is_none();
         let reason = part.error.as_ref().map_or("", |error| error.report.message.as_str());

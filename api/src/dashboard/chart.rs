@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn a_scale_ends_at_a_round_number() {
-        for (value, top) in [(0.0, 1.0), (1.0, 1.0), (3.0, 5.0), (7.0, 10.0), (120.0, 200.0), (5001.0, 10_000.0)] {
+        for (value, top) in
+            [(0.0, 1.0), (1.0, 1.0), (3.0, 5.0), (7.0, 10.0), (120.0, 200.0), (5001.0, 10_000.0)]
+        {
             assert!((rounded_up(value) - top).abs() < 1e-9, "{value}");
         }
     }
@@ -124,13 +126,19 @@ mod tests {
     #[test]
     fn bars_stand_on_those_below_them() {
         let mut below = vec![0.0; 3];
-        assert_eq!(bars(&[0.0, 5.0, 10.0], &mut below, 10.0), "M220.0 75.0h160.0v75.0h-160.0zM420.0 0.0h160.0v150.0h-160.0z");
+        assert_eq!(
+            bars(&[0.0, 5.0, 10.0], &mut below, 10.0),
+            "M220.0 75.0h160.0v75.0h-160.0zM420.0 0.0h160.0v150.0h-160.0z"
+        );
         assert_eq!(bars(&[0.0, 5.0, 0.0], &mut below, 10.0), "M220.0 0.0h160.0v75.0h-160.0z");
     }
 
     #[test]
     fn a_line_breaks_off_where_nothing_is_known() {
-        assert_eq!(line(&[Some(0.0), Some(10.0), None, Some(5.0)], 10.0), "M0.0 150.0H150.0L150.0 0.0H300.0M450.0 75.0H600.0");
+        assert_eq!(
+            line(&[Some(0.0), Some(10.0), None, Some(5.0)], 10.0),
+            "M0.0 150.0H150.0L150.0 0.0H300.0M450.0 75.0H600.0"
+        );
         assert_eq!(line(&[None, None], 10.0), "");
     }
 }

@@ -19,14 +19,30 @@ pub(super) fn of(hour: &Hour) -> Vec<Chart> {
     vec![
         throughput(hour),
         failures(hour),
-        times("wait", "Waiting to start", "From when a task could start until it did", hour, |minute| minute.wait, hour.wait),
+        times(
+            "wait",
+            "Waiting to start",
+            "From when a task could start until it did",
+            hour,
+            |minute| minute.wait,
+            hour.wait,
+        ),
         times("run", "Running", "How long attempts took", hour, |minute| minute.run, hour.run),
-        times("whole", "End to end", "From acceptance to the end", hour, |minute| minute.end_to_end, hour.end_to_end),
+        times(
+            "whole",
+            "End to end",
+            "From acceptance to the end",
+            hour,
+            |minute| minute.end_to_end,
+            hour.end_to_end,
+        ),
     ]
 }
 
 fn throughput(hour: &Hour) -> Chart {
-    let of = |value: fn(&Minute) -> u64| hour.minutes.iter().map(|minute| float(value(minute))).collect::<Vec<_>>();
+    let of = |value: fn(&Minute) -> u64| {
+        hour.minutes.iter().map(|minute| float(value(minute))).collect::<Vec<_>>()
+    };
     let accepted = of(|minute| minute.accepted);
     let ended: [(&str, &str, fn(&Minute) -> u64); 3] = [
         ("Completed", "completed", |minute| minute.completed),
@@ -53,7 +69,11 @@ fn throughput(hour: &Hour) -> Chart {
         class: "accepted".into(),
         total: words::number(sum),
         is_line: true,
-        path: if is_any { chart::line(&accepted.iter().copied().map(Some).collect::<Vec<_>>(), top) } else { String::new() },
+        path: if is_any {
+            chart::line(&accepted.iter().copied().map(Some).collect::<Vec<_>>(), top)
+        } else {
+            String::new()
+        },
     });
     let all: u64 = hour.minutes.iter().map(Minute::ended).sum();
     let rows = busy(hour, |minute| minute.ended() + minute.accepted > 0).map(|minute| {
@@ -67,7 +87,11 @@ fn throughput(hour: &Hour) -> Chart {
         told: format!(
             "Tasks per minute in the last hour. {} ended: {}. {} were accepted. At most {} ended in a minute.",
             words::number(all),
-            series[..3].iter().map(|one| format!("{} {}", one.total, one.name.to_lowercase())).collect::<Vec<_>>().join(", "),
+            series[..3]
+                .iter()
+                .map(|one| format!("{} {}", one.total, one.name.to_lowercase()))
+                .collect::<Vec<_>>()
+                .join(", "),
             words::number(sum),
             words::number(hour.minutes.iter().map(Minute::ended).max().unwrap_or(0)),
         ),
@@ -122,7 +146,8 @@ fn failures(hour: &Hour) -> Chart {
             "Attempts that failed in the last hour, whether or not they were tried again: {}.",
             match &series[..] {
                 [] => "none".to_owned(),
-                all => all.iter().map(|one| format!("{} {}", one.total, one.name)).collect::<Vec<_>>().join(", "),
+                all =>
+                    all.iter().map(|one| format!("{} {}", one.total, one.name)).collect::<Vec<_>>().join(", "),
             }
         ),
         empty: "No attempt failed in the last hour.",
@@ -161,7 +186,9 @@ fn times(
     });
     let series: Vec<_> = series.collect();
     let rows = hour.minutes.iter().zip(&spreads).filter(|(_, spread)| spread.count > 0);
-    let rows = rows.map(|(minute, spread)| (clock(minute), each.iter().map(|(_, _, part)| told(part(spread))).collect()));
+    let rows = rows.map(|(minute, spread)| {
+        (clock(minute), each.iter().map(|(_, _, part)| told(part(spread))).collect())
+    });
     Chart {
         id,
         title,

@@ -82,14 +82,18 @@ fn advice(code: Code) -> &'static str {
         Code::Unauthenticated => "The session is over, or the key was revoked. Log in again.",
         Code::Forbidden => "Log in with a key that may do this, or ask an administrator for one.",
         Code::CrossOrigin => "Go back, load the page again, and send the form from there.",
-        Code::RateLimited => "This key has a rate. Wait a moment; pages that are open in other tabs count, too.",
+        Code::RateLimited => {
+            "This key has a rate. Wait a moment; pages that are open in other tabs count, too."
+        }
         Code::UnknownTask => {
             "Finished tasks are kept for a time (COMPLETED and CANCELLED a day, FAILED a month, unless set \
              otherwise), and a task of another namespace is not shown here."
         }
         Code::WrongState => "The task went on in the meantime. Go back to it to see where it is.",
         Code::Misdirected => "Allow the name by which you call this server: --allow-host NAME.",
-        Code::Internal => "This is a defect of Sentinel. The server's log has the request's id and says more.",
+        Code::Internal => {
+            "This is a defect of Sentinel. The server's log has the request's id and says more."
+        }
         Code::InvalidField => "Go back, change what is named above, and try again.",
         _ => "",
     }

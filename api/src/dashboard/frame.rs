@@ -68,7 +68,9 @@ impl Section {
     fn of(path: &str) -> Option<Self> {
         let within = |section: &Self| match section {
             Self::Overview => path == "/",
-            _ => path.strip_prefix(section.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            _ => {
+                path.strip_prefix(section.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
         };
         Self::ALL.into_iter().find(within)
     }
@@ -216,6 +218,7 @@ impl Frame {
     }
 
     /// Whether one may submit tasks.
+    #[expect(dead_code, reason = "for the page of a job")]
     pub(crate) fn may_submit(&self) -> bool {
         self.allows(Scope::Submit)
     }
@@ -317,7 +320,10 @@ mod tests {
         assert_eq!(of("default").link("/tasks").as_str(), "/tasks");
         let link = of("team-a").link("/tasks").with("tag", "a=b&c d").with_some("queue", None::<&str>);
         assert_eq!(link.as_str(), "/tasks?namespace=team-a&tag=a%3Db%26c%20d");
-        assert_eq!(of("team-a").link("/tasks?status=FAILED").as_str(), "/tasks?status=FAILED&namespace=team-a");
+        assert_eq!(
+            of("team-a").link("/tasks?status=FAILED").as_str(),
+            "/tasks?status=FAILED&namespace=team-a"
+        );
     }
 
     #[test]

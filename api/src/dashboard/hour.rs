@@ -72,10 +72,9 @@ impl Hour {
     /// An hour in which nothing happened.
     fn quiet(now: Millis) -> Self {
         let last = now.0 - now.0 % MINUTE;
-        let minutes = (0..MINUTES as u64).rev().map(|back| Minute {
-            at: Millis(last.saturating_sub(back * MINUTE)),
-            ..Minute::default()
-        });
+        let minutes = (0..MINUTES as u64)
+            .rev()
+            .map(|back| Minute { at: Millis(last.saturating_sub(back * MINUTE)), ..Minute::default() });
         Self { minutes: minutes.collect(), ..Self::default() }
     }
 

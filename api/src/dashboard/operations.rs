@@ -47,7 +47,8 @@ pub(crate) async fn start(
 
 /// What can be done from here: queues are purged on their own pages.
 fn kind(word: &str) -> Result<OperationKind, Problem> {
-    let known = [OperationKind::Cancel, OperationKind::Redrive].into_iter().find(|kind| kind.as_str() == word);
+    let known =
+        [OperationKind::Cancel, OperationKind::Redrive].into_iter().find(|kind| kind.as_str() == word);
     known.ok_or_else(|| Problem::field("kind", &"must be cancel or redrive"))
 }
 

@@ -86,15 +86,13 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let now = words::now();
     let counts = app.queue.counts(&caller.namespace).await?;
-    let failed = Filter {
-        namespace: caller.namespace.clone(),
-        statuses: vec![Status::Failed],
-        ..Filter::default()
-    };
+    let failed =
+        Filter { namespace: caller.namespace.clone(), statuses: vec![Status::Failed], ..Filter::default() };
     let failures = app.queue.list(&failed, FAILURES, None).await?.tasks;
     let failures = failures.into_iter().filter(|task| caller.sees(&task.definition.spec));
     let queues = app.queue.queues(&caller.namespace).await?;
-    let queues: Vec<_> = queues.into_iter().filter(|queue| caller.require_queue(&queue.name).is_ok()).collect();
+    let queues: Vec<_> =
+        queues.into_iter().filter(|queue| caller.require_queue(&queue.name).is_ok()).collect();
     let workers = alive(&app, &caller).await?;
     let hour = hour::of(&app, &caller).await?;
     let overview = Overview {

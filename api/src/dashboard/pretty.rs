@@ -47,7 +47,10 @@ pub(super) fn pretty(json: &str, longest: usize) -> (String, bool) {
                 continue;
             }
             // A number or a word.
-            _ => rest.find([',', ':', ']', '}', ' ', '\n', '\r', '\t']).unwrap_or(rest.len()).max(first.len_utf8()),
+            _ => rest
+                .find([',', ':', ']', '}', ' ', '\n', '\r', '\t'])
+                .unwrap_or(rest.len())
+                .max(first.len_utf8()),
         };
         let room = longest.saturating_sub(out.len());
         let (token, left) = rest.split_at(taken);
@@ -93,7 +96,9 @@ mod tests {
     #[test]
     fn what_stands_there_stays_as_it_is() {
         assert_eq!(
-            whole(r#" {"a":1.0e+05,"b": 12345678901234567890123,"c":[1,-0.0 , "x\"}\u00e9,"],"d":{},"e":[ ]} "#),
+            whole(
+                r#" {"a":1.0e+05,"b": 12345678901234567890123,"c":[1,-0.0 , "x\"}\u00e9,"],"d":{},"e":[ ]} "#
+            ),
             "{\n  \"a\": 1.0e+05,\n  \"b\": 12345678901234567890123,\n  \"c\": [\n    1,\n    -0.0,\n    \
              \"x\\\"}\\u00e9,\"\n  ],\n  \"d\": {},\n  \"e\": []\n}"
         );

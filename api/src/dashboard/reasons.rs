@@ -19,12 +19,18 @@ pub(crate) fn meaning(kind: ErrorKind) -> &'static str {
              ceiling."
         }
         ErrorKind::StackOverflow => "The job called itself too deep.",
-        ErrorKind::HostLimit => "The job asked too much of the host: handles, transfers or calls beyond its limits.",
-        ErrorKind::LoadError => "The plugin could not be loaded. The page of the job says which workers have it.",
+        ErrorKind::HostLimit => {
+            "The job asked too much of the host: handles, transfers or calls beyond its limits."
+        }
+        ErrorKind::LoadError => {
+            "The plugin could not be loaded. The page of the job says which workers have it."
+        }
         ErrorKind::Conflict => {
             "Another task changed what this attempt had read, so nothing of it was kept. It is tried again by itself."
         }
-        ErrorKind::UnknownJob => "No live worker has this job. Start one that does, or see why its plugin was refused.",
+        ErrorKind::UnknownJob => {
+            "No live worker has this job. Start one that does, or see why its plugin was refused."
+        }
         ErrorKind::WorkerLost => {
             "The worker died or lost its lease while the task ran. After two such losses a task runs in a process of \
              its own, so that only what kills its worker by itself gets a third."
@@ -32,8 +38,14 @@ pub(crate) fn meaning(kind: ErrorKind) -> &'static str {
         ErrorKind::Permanent => "The job answered that trying again is useless.",
         ErrorKind::BadOutput => "What the job returned is not JSON, or not what its schema says.",
         ErrorKind::OutputLimit => "What the job returned is larger than it may be.",
-        ErrorKind::EffectLimit => "The job asked for more state, child tasks or checkpoints than it may have.",
-        ErrorKind::Expired => "It was not started before `expires_at`: no worker was free for it, or its queue was paused.",
-        ErrorKind::Cancelled => "It was ended by request, or because a task that it waited for did not complete.",
+        ErrorKind::EffectLimit => {
+            "The job asked for more state, child tasks or checkpoints than it may have."
+        }
+        ErrorKind::Expired => {
+            "It was not started before `expires_at`: no worker was free for it, or its queue was paused."
+        }
+        ErrorKind::Cancelled => {
+            "It was ended by request, or because a task that it waited for did not complete."
+        }
     }
 }

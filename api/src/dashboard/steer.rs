@@ -31,7 +31,9 @@ pub(crate) async fn ask_cancel(
         return Err(task::wrong_state(status, steer::CANCELLABLE));
     }
     let what = match status {
-        Status::InProgress => "It runs now: its job is stopped, and nothing that it did through Sentinel is kept.",
+        Status::InProgress => {
+            "It runs now: its job is stopped, and nothing that it did through Sentinel is kept."
+        }
         _ => "It has not started: it never will.",
     };
     let lines = vec![
@@ -135,7 +137,11 @@ pub(crate) async fn reschedule(
         }
     }
     if !changes.priority.trim().is_empty() {
-        let number = changes.priority.trim().parse::<i64>().map_or_else(|_| changes.priority.clone().into(), Value::from);
+        let number = changes
+            .priority
+            .trim()
+            .parse::<i64>()
+            .map_or_else(|_| changes.priority.clone().into(), Value::from);
         fields.insert("priority".to_owned(), number);
     }
     let (when, priority) = request::reschedule(&Bytes::from(Value::Object(fields).to_string()))?;

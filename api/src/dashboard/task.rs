@@ -134,7 +134,8 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let task = tasks::find(&app, &caller, tasks::parse(&id)?).await?;
     let limits = limits(&app, &task).await?;
-    let attempt = chosen.attempt.parse().ok().filter(|attempt| *attempt >= 1).unwrap_or_else(|| last_attempt(&task));
+    let attempt =
+        chosen.attempt.parse().ok().filter(|attempt| *attempt >= 1).unwrap_or_else(|| last_attempt(&task));
     let log = app.queue.log(task.definition.id, attempt).await?;
     let log = log.map(|log| String::from_utf8_lossy(&log).into_owned());
     let family = family::of(&app, &caller, &frame, &task).await?;
@@ -187,7 +188,12 @@ async fn limits(app: &App, task: &Task) -> Result<Option<JobLimits>, Problem> {
     let job = task.definition.spec.job.as_str();
     let mut limits = None;
     for worker in app.queue.workers().await? {
-        limits = workers::info(&worker).jobs.into_iter().find(|own| own.name == job).map(|own| own.limits).or(limits);
+        limits = workers::info(&worker)
+            .jobs
+            .into_iter()
+            .find(|own| own.name == job)
+            .map(|own| own.limits)
+            .or(limits);
     }
     Ok(limits)
 }
@@ -241,7 +247,11 @@ impl TaskPage {
             queue_link: frame.queue(&spec.queue),
             reason: reason(task, &log),
             facts: facts(&frame, task, now),
-            tags: spec.tags.iter().map(|tag| (tag.to_string(), frame.link("/tasks").with("tag", tag))).collect(),
+            tags: spec
+                .tags
+                .iter()
+                .map(|tag| (tag.to_string(), frame.link("/tasks").with("tag", tag)))
+                .collect(),
             timeline: Timeline::of(&frame, task, now),
             meters: meters(task, limits),
             payload: Shown::of(spec.payload.as_str(), here("payload")),
@@ -303,11 +313,17 @@ fn last_lines(text: &str, count: usize) -> String {
 fn facts(frame: &Frame, task: &Task, now: Millis) -> Vec<Fact> {
     let spec = &task.definition.spec;
     let plain = |name, value: String| Fact { name, value, moment: None, link: None };
-    let moment = |name, at| Fact { name, value: String::new(), moment: Some(parts::Moment { at, now }), link: None };
+    let moment =
+        |name, at| Fact { name, value: String::new(), moment: Some(parts::Moment { at, now }), link: None };
     let attempt = ended(task).map_or(task.progression.attempt(), |ended| ended.attempt);
     let of = format!("{attempt} of {}", task.progression.last_attempt(&spec.policy).max(attempt));
     let mut facts = vec![
-        Fact { name: "Queue", value: spec.queue.to_string(), moment: None, link: Some(frame.queue(&spec.queue)) },
+        Fact {
+            name: "Queue",
+            value: spec.queue.to_string(),
+            moment: None,
+            link: Some(frame.queue(&spec.queue)),
+        },
         plain("Priority", spec.priority.get().to_string()),
         plain("Attempt", if task.state.status().is_final() { attempt.to_string() } else { of }),
         moment("Accepted", task.definition.created_at),
@@ -345,7 +361,8 @@ fn meters(task: &Task, limits: Option<JobLimits>) -> Vec<Meter> {
     let Some(Usage { cpu_us, wall_us, wait_us, peak_memory_bytes, transfer_bytes }) = usage else {
         return Vec::new();
     };
-    let own = task.definition.spec.policy.timeout.map(|own| u64::try_from(own.as_micros()).unwrap_or(u64::MAX));
+    let own =
+        task.definition.spec.policy.timeout.map(|own| u64::try_from(own.as_micros()).unwrap_or(u64::MAX));
     let time = own.or(limits.map(|limits| limits.timeout_ms * 1000)).filter(|time| *time > 0);
     let memory = limits.map(|limits| limits.memory_bytes).filter(|memory| *memory > 0);
     vec![

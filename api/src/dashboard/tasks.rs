@@ -169,7 +169,8 @@ fn tabs(frame: &Frame, filter: &Filter, counts: &Counts) -> Vec<Tab> {
     let of = |status: Option<Status>| Tab {
         name: status.map_or("All", Status::as_str),
         // How many have something else in common, too, nobody has counted.
-        count: (!filter.is_narrow()).then(|| words::number(status.map_or(counts.held(), |status| counts.of(status)))),
+        count: (!filter.is_narrow())
+            .then(|| words::number(status.map_or(counts.held(), |status| counts.of(status)))),
         is_chosen: filter.status == status,
         link: Filter { status, ..filter.clone() }.link(frame, "/tasks"),
     };

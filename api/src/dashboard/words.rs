@@ -31,7 +31,11 @@ fn rough(millis: u64) -> String {
 /// A length of time to be compared with others: two units, or three digits.
 pub(crate) fn span(millis: f64) -> String {
     let two = |large: f64, unit: &str, small: f64, small_unit: &str| {
-        if small < 1.0 { format!("{large:.0} {unit}") } else { format!("{large:.0} {unit} {small:.0} {small_unit}") }
+        if small < 1.0 {
+            format!("{large:.0} {unit}")
+        } else {
+            format!("{large:.0} {unit} {small:.0} {small_unit}")
+        }
     };
     let seconds = (millis / 1000.0).round();
     match millis {
@@ -41,7 +45,9 @@ pub(crate) fn span(millis: f64) -> String {
         _ if millis < 9_995.0 => format!("{:.2} s", millis / 1000.0),
         _ if millis < 59_950.0 => format!("{:.1} s", millis / 1000.0),
         _ if seconds < 3600.0 => two((seconds / 60.0).floor(), "min", seconds % 60.0, "s"),
-        _ if seconds < 86_400.0 => two((seconds / 3600.0).floor(), "h", ((seconds % 3600.0) / 60.0).floor(), "min"),
+        _ if seconds < 86_400.0 => {
+            two((seconds / 3600.0).floor(), "h", ((seconds % 3600.0) / 60.0).floor(), "min")
+        }
         _ => two((seconds / 86_400.0).floor(), "d", ((seconds % 86_400.0) / 3600.0).floor(), "h"),
     }
 }
@@ -175,8 +181,14 @@ mod tests {
 
     #[test]
     fn numbers_and_sizes_are_short() {
-        assert_eq!([number(0), number(999), number(1_000), number(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([size(1023), size(1536), size(20 << 20), size(1 << 40)], ["1023 B", "1.5 KiB", "20 MiB", "1.0 TiB"]);
+        assert_eq!(
+            [number(0), number(999), number(1_000), number(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [size(1023), size(1536), size(20 << 20), size(1 << 40)],
+            ["1023 B", "1.5 KiB", "20 MiB", "1.0 TiB"]
+        );
         assert_eq!([counted(1, "task", "tasks"), counted(2000, "task", "tasks")], ["1 task", "2,000 tasks"]);
     }
 

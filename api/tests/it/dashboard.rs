@@ -4,14 +4,15 @@ use axum::{
     body::Body,
     http::{Method, StatusCode, header},
 };
-use sentinel_api::{ApiConfig, Auth, router};
 use bytes::Bytes;
+use sentinel_api::{ApiConfig, Auth, router};
 use sentinel_queue::{
     ErrorKind, Queue,
     keys::{Grant, Scope},
     lease::Verdict,
     store::{
-        Answer as StoreAnswer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription, embedded::Embedded,
+        Answer as StoreAnswer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription,
+        embedded::Embedded,
     },
     task::{ErrorReport, TaskError},
 };
@@ -24,7 +25,8 @@ const HERE: &str = "http://localhost:8000";
 
 /// As a browser asks for a page.
 async fn page(client: &Client, path: &str) -> Answer {
-    let asked = request(Method::GET, path).header(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8");
+    let asked =
+        request(Method::GET, path).header(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8");
     client.send(asked.body(Body::empty()).unwrap()).await
 }
 
@@ -75,7 +77,14 @@ async fn a_page_runs_nothing_that_this_server_does_not_serve() {
     for path in PAGES.iter().copied().chain([task.as_str(), &redrive, gone, "/login"]) {
         let answer = page(&client, path).await;
         let policy = header_of(&answer, "content-security-policy").to_owned();
-        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(policy.split("; ").any(|there| there == part), "{path}: {part} in {policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
@@ -102,7 +111,9 @@ async fn what_pages_load_is_kept_for_good_by_its_content() {
         assert_eq!(answer.status, StatusCode::OK, "{url}");
         assert_eq!(header_of(&answer, "cache-control"), "public, max-age=31536000, immutable");
         let kind = header_of(&answer, "content-type");
-        assert!(["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"].contains(&kind));
+        assert!(
+            ["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"].contains(&kind)
+        );
         // A page of another version asks for its own set: it gets what there is, and does not keep it.
         let other = format!("/assets/0123456789abcdef/{}", url.split('/').next_back().unwrap());
         let answer = client.get(&other).await;
@@ -162,7 +173,12 @@ async fn what_users_gave_is_text() {
     let body = json!({ "payload": { "job": "j", "text": evil, evil: evil }, "concurrency_key": "<b>x</b>", "idempotency_key": "\"><i>" });
     let id = client.submit(&body.to_string()).await;
     client.run_with_log(failed(evil), "</pre><script>alert(5)</script>\u{1b}[31m\u{202e}").await;
-    for path in ["/".to_owned(), "/tasks".into(), format!("/tasks/{id}"), format!("/tasks?tag={}", "%22%3E%3Cscript%3E")] {
+    for path in [
+        "/".to_owned(),
+        "/tasks".into(),
+        format!("/tasks/{id}"),
+        format!("/tasks?tag={}", "%22%3E%3Cscript%3E"),
+    ] {
         let html = text(&page(&client, &path).await);
         for acts in ["<script>", "<img src=x", "<i>", "<b>x", "onmouseover=\"", "\u{1b}", "\u{202e}"] {
             assert!(!html.contains(acts), "{path}: {acts}");
@@ -233,7 +249,10 @@ async fn many_tasks_are_counted_before_something_is_done_to_them() {
     let html = operate(header_of(&done, "location")).await;
     assert!(html.contains("Done: <b>3</b> of 3 tasks"), "{html}");
     assert_eq!(client.get("/stats").await.json()["status_counts"]["CANCELLED"], 3);
-    assert_eq!(form(&client, "/operations", "kind=purge&dry_run=false").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        form(&client, "/operations", "kind=purge&dry_run=false").await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
 }
 
 #[tokio::test]
@@ -245,7 +264,8 @@ async fn a_form_comes_from_a_page_of_this_server() {
         let answer = form_from(&client, &path, "", origin).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{origin:?}");
     }
-    let sent = request(Method::POST, &path).header(header::ORIGIN, HERE).header("sec-fetch-site", "same-site");
+    let sent =
+        request(Method::POST, &path).header(header::ORIGIN, HERE).header("sec-fetch-site", "same-site");
     let sent = sent.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     assert_eq!(client.send(sent.body(Body::empty()).unwrap()).await.code(), "cross_origin");
     let sent = request(Method::POST, &path).header(header::ORIGIN, HERE);
@@ -282,7 +302,11 @@ async fn what_a_key_may_not_do_is_not_offered_and_refused() {
 async fn a_page_shows_one_namespace_and_its_links_stay_there() {
     let client = Client::with_auth(Auth::Keys);
     let all = client.as_key(&client.key(&[Scope::Admin]).await);
-    let of = Grant { scopes: [Scope::Admin].into(), namespace: Some("team-a".parse().unwrap()), ..Grant::default() };
+    let of = Grant {
+        scopes: [Scope::Admin].into(),
+        namespace: Some("team-a".parse().unwrap()),
+        ..Grant::default()
+    };
     let bound = client.as_key(&client.key_with(of).await);
     let id = all.in_namespace("team-a").submit(r#"{"payload":{"job":"secret"}}"#).await;
     assert_eq!(page(&all, &format!("/tasks/{id}")).await.status, StatusCode::NOT_FOUND);
@@ -293,7 +317,9 @@ async fn a_page_shows_one_namespace_and_its_links_stay_there() {
         let html = text(&answer);
         for link in html.split("href=\"/").chain(html.split("action=\"/")).skip(1) {
             let link = link.split('"').next().unwrap();
-            let is_apart = ["assets/", "docs/", "theme", "logout", "<!doctype"].iter().any(|start| link.starts_with(start));
+            let is_apart = ["assets/", "docs/", "theme", "logout", "<!doctype"]
+                .iter()
+                .any(|start| link.starts_with(start));
             // Forms that are sent by GET have it in a field.
             let is_get = ["tasks", ""].contains(&link);
             assert!(is_apart || is_get || link.contains("namespace=team-a"), "{path}: {link}");
@@ -311,7 +337,9 @@ async fn a_page_shows_one_namespace_and_its_links_stay_there() {
 async fn a_theme_is_remembered_and_leads_back_here_alone() {
     let client = Client::new();
     assert!(text(&page(&client, "/").await).contains("data-theme=\"system\""));
-    for (next, leads) in [("%2Ftasks%3Fstatus%3DFAILED", "/tasks?status=FAILED"), ("https%3A%2F%2Fevil.example", "/")] {
+    for (next, leads) in
+        [("%2Ftasks%3Fstatus%3DFAILED", "/tasks?status=FAILED"), ("https%3A%2F%2Fevil.example", "/")]
+    {
         let chosen = form(&client, "/theme", &format!("theme=dark&next={next}")).await;
         assert_eq!((chosen.status, header_of(&chosen, "location")), (StatusCode::SEE_OTHER, leads));
         let cookie = header_of(&chosen, "set-cookie").split(';').next().unwrap().to_owned();
@@ -353,7 +381,8 @@ fn away() -> StoreError {
 #[tokio::test]
 async fn a_store_that_is_away_is_told_with_what_to_do() {
     let queue = Queue::new(Arc::new(Away));
-    let client = Client::of(router(queue.clone(), ApiConfig { auth: Auth::Nobody, ..ApiConfig::default() }), queue);
+    let client =
+        Client::of(router(queue.clone(), ApiConfig { auth: Auth::Nobody, ..ApiConfig::default() }), queue);
     let answer = page(&client, "/").await;
     assert_eq!((answer.status, header_of(&answer, "retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
     let html = text(&answer);
@@ -370,7 +399,10 @@ async fn people_are_told_what_went_wrong_on_a_page_and_programs_in_json() {
         ("/operations/x", 404, "no operation has the id"),
     ] {
         let answer = page(&client, path).await;
-        assert_eq!((answer.status.as_u16(), header_of(&answer, "content-type")), (status, "text/html; charset=utf-8"));
+        assert_eq!(
+            (answer.status.as_u16(), header_of(&answer, "content-type")),
+            (status, "text/html; charset=utf-8")
+        );
         assert!(text(&answer).contains(said), "{path}");
         assert_eq!(client.get(path).await.json()["status"], status, "{path}, for a program");
     }

@@ -15,7 +15,8 @@ fn source() -> &'static str {
     static SOURCE: OnceLock<String> = OnceLock::new();
     SOURCE.get_or_init(|| {
         let file = std::env::var_os(AXE).map(PathBuf::from);
-        let file = file.unwrap_or_else(|| panic!("{AXE} does not name a file: `cargo xtask test` fetches it"));
+        let file =
+            file.unwrap_or_else(|| panic!("{AXE} does not name a file: `cargo xtask test` fetches it"));
         std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     })
 }
@@ -31,7 +32,8 @@ pub(super) fn check(browser: &Browser, what: &str) {
         source()
     );
     let found = browser.run(&script, vec![]);
-    let is_serious = |one: &&Value| ["serious", "critical", "moderate"].map(Value::from).contains(&one["impact"]);
+    let is_serious =
+        |one: &&Value| ["serious", "critical", "moderate"].map(Value::from).contains(&one["impact"]);
     let serious: Vec<_> = found.as_array().expect("a list").iter().filter(is_serious).collect();
     assert!(serious.is_empty(), "{what}: {:#}", json!(serious));
 }

@@ -19,7 +19,9 @@ fn scene() -> (Scene, Vec<(&'static str, String)>) {
     let api = scene.api();
     let failed = scene.failure(json!({ "job": "hostile", "do": "panic", "message": "the disk is full" }));
     scene.failure(json!({ "job": "hostile", "do": "memory" }));
-    let done = api.submit(r#"{"payload":{"job":"example-task","name":"Ada","numbers":[3,1,2]},"tags":["customer:42"]}"#);
+    let done = api.submit(
+        r#"{"payload":{"job":"example-task","name":"Ada","numbers":[3,1,2]},"tags":["customer:42"]}"#,
+    );
     let waits = json!({ "payload": { "job": "example-task" }, "after": [done, failed], "after_policy": "always", "delay": "1h" });
     let waits = api.submit(&waits.to_string());
     let batch = json!({ "payload": { "job": "example-task" }, "after": [waits] }).to_string();
@@ -103,7 +105,8 @@ fn root(scene: &Scene) -> Value {
 
 /// Clicks with the mouse, without a script.
 fn press(scene: &Scene, selector: &str) {
-    let found = scene.browser.cdp("DOM.querySelector", json!({ "nodeId": root(scene), "selector": selector }));
+    let found =
+        scene.browser.cdp("DOM.querySelector", json!({ "nodeId": root(scene), "selector": selector }));
     let node = json!({ "nodeId": found["nodeId"] });
     scene.browser.cdp("DOM.scrollIntoViewIfNeeded", node.clone());
     let model = scene.browser.cdp("DOM.getBoxModel", node);
