@@ -2,6 +2,7 @@
 
 mod axe;
 mod pages;
+mod story;
 
 use sentinel_testkit::wait_for;
 use serde_json::{Value, json};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use sentinel_testkit::wait_for;
 use serde_json::{Value, json};
 
-use super::{Scene, axe};
+use super::{Scene, axe, story::Story};
+use crate::browser::Browser;
 
 /// Where pictures of all pages are put, if somebody wants to look at them.
 const PICTURES: &str = "SENTINEL_SCREENSHOTS";
@@ -56,18 +57,32 @@ fn axe_finds_nothing_serious_on_any_page() {
     }
 }
 
+/// For `cargo xtask screenshots`, and for whoever changes how pages look.
 #[test]
-fn pictures_of_all_pages_are_made_if_somebody_wants_them() {
+fn pictures_of_pages_are_made_if_somebody_wants_them() {
     let Some(dir) = std::env::var_os(PICTURES).map(PathBuf::from) else { return };
     std::fs::create_dir_all(&dir).expect("a directory");
-    let (scene, pages) = scene();
+    let (browser, story) = (Browser::start(), Story::tell());
+    let pages = [
+        ("overview", "/".to_owned()),
+        ("tasks", "/tasks".into()),
+        ("tasks-failed", "/tasks?status=FAILED".into()),
+        ("task-failed", format!("/tasks/{}", story.failed)),
+        ("task-family", format!("/tasks/{}", story.parent)),
+        ("cancel", format!("/tasks/{}/cancel", story.parent)),
+        ("not-found", "/nowhere".into()),
+        ("login", "/login".into()),
+    ];
     for scheme in ["light", "dark"] {
         for (size, (width, height)) in [("wide", WIDE), ("narrow", NARROW)] {
-            scene.browser.look(width, height, scheme);
+            browser.look(width, height, scheme);
             for (name, path) in &pages {
-                scene.go(path);
-                let file = dir.join(format!("{name}-{scheme}-{size}.png"));
-                std::fs::write(file, scene.browser.picture(true)).expect("a file");
+                browser.go(&format!("http://localhost:{}{path}", story.stack.api.port));
+                // What there is at once, and all of it.
+                for (part, is_whole) in [("", false), ("-whole", true)] {
+                    let file = dir.join(format!("{name}-{scheme}-{size}{part}.png"));
+                    std::fs::write(file, browser.picture(is_whole)).expect("a file");
+                }
             }
         }
     }
