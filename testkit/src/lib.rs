@@ -6,6 +6,8 @@ mod proxy;
 mod redis;
 mod web;
 
+pub use {base64, fantoccini, http, hyper_util, url};
+
 pub use self::{
     certificates::{Authority, Issued},
     proxy::Proxy,

@@ -15,7 +15,7 @@ const VERBOSE: &str = "export RUST_LOG=info,sentinel=trace,sentinel_api=trace,se
                        sentinel_queue=trace";
 
 fn percent_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02x}"))
 }
 
 /// Puts hostile text wherever somebody from outside can put text, and has tasks say it, too.

@@ -2,9 +2,11 @@
 
 use std::{path::PathBuf, process::Command};
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
-use sentinel_testkit::{free_port, wait_for};
+use sentinel_testkit::{
+    base64::{Engine, engine::general_purpose::STANDARD as BASE64},
+    fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand},
+    free_port, http, hyper_util, url, wait_for,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 

@@ -418,7 +418,7 @@ async fn case_14_what_would_be_script_in_a_page_comes_back_inert() {
     let log = client.get(&format!("/v1/tasks/{id}/logs")).await;
     assert!(log.body.starts_with(SCRIPT.as_bytes()), "{:?}", log.body);
 
-    let encoded: String = SCRIPT.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let encoded = SCRIPT.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02x}"));
     for (path, kind) in [
         (format!("/v1/tasks/{id}"), "application/json"),
         ("/v1/tasks".to_owned(), "application/json"),
