@@ -11,6 +11,7 @@ use sentinel_host::{
 };
 use sentinel_queue::{
     Queue,
+    series::{observe_for_ever, observe_last},
     store::{Durability, redis::Redis},
     sweeper::sweep_for_ever,
 };
@@ -28,9 +29,12 @@ pub(crate) async fn api(config: Config) -> Result<()> {
     let server = api_server(&queue, &config).await?;
     let listener = listen(&config).await?;
     let sweeping = tokio::spawn(sweep_for_ever(queue.clone(), config.worker.retention));
+    let observing = tokio::spawn(observe_for_ever(queue.clone()));
     tracing::info!(url = config.local_url(), "the API listens");
     server.serve(listener, shutdown.wait()).await.context("the API ended")?;
     sweeping.abort();
+    observing.abort();
+    observe_last(&queue).await;
     Ok(())
 }
 

@@ -41,7 +41,7 @@ pub(crate) use self::{
     assets::{serve as asset, url as asset_url},
     errors::{accepts_pages, as_pages},
     form::{Sent, require_own_page},
-    frame::Theme,
+    frame::{Section, Theme},
     theme::choose as choose_theme,
 };
 use crate::problem;

@@ -47,8 +47,8 @@ use sentinel_queue::{Namespace, Queue};
 use tokio::sync::Semaphore;
 
 use self::{
-    advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, problem::Problem, routes::Needs,
-    watch::Watchers,
+    advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, metrics::Scrapes, problem::Problem,
+    routes::Needs, watch::Watchers,
 };
 pub use self::{
     auth::Auth,
@@ -83,6 +83,7 @@ struct App {
     advertised: Advertised,
     watchers: Watchers,
     ends: Mutex<HashMap<Namespace, Ends>>,
+    scrapes: Scrapes,
     /// Places for clients that listen.
     listeners: Arc<Semaphore>,
 }
@@ -94,6 +95,7 @@ impl App {
             advertised: Advertised::new(queue.clone()),
             watchers: Watchers::new(queue.clone()),
             ends: Mutex::default(),
+            scrapes: Scrapes::new(queue.clone()),
             listeners: Arc::new(Semaphore::new(LISTENERS)),
             queue,
             config,

@@ -116,6 +116,17 @@ impl EngineConfig {
     }
 }
 
+/// How much of an engine's pool is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolUse {
+    /// Components that are instantiated.
+    pub components: u64,
+    /// Linear memories that they have.
+    pub memories: usize,
+    /// Memories that are kept warm for the next.
+    pub warm_memories: u32,
+}
+
 /// No engine could be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -193,6 +204,15 @@ impl Engine {
     ) -> Result<Plugin, AdmissionError> {
         let file = name.to_string();
         admission::take_over(self, name, digest, artefact).map_err(|refusal| AdmissionError { file, refusal })
+    }
+
+    /// How much of its pool is in use; none: it has none.
+    pub fn pool(&self) -> Option<PoolUse> {
+        self.0.wasmtime.pooling_allocator_metrics().map(|pool| PoolUse {
+            components: pool.component_instances(),
+            memories: pool.memories(),
+            warm_memories: pool.unused_warm_memories(),
+        })
     }
 
     /// How it was set up.

@@ -7,6 +7,7 @@
 
 pub mod actions;
 pub mod audit;
+pub mod calls;
 pub mod duration;
 pub mod effects;
 pub mod keys;
@@ -20,6 +21,7 @@ pub mod request;
 pub mod retry;
 pub mod schedule;
 pub mod schema;
+pub mod series;
 pub mod sessions;
 pub mod settings;
 pub mod state;

@@ -159,6 +159,18 @@ pub(crate) fn progression(record: &Bytes) -> Result<Progression, StoreError> {
     Ok(Progression { ended, failures, lost, spared, due, priority, last_kind })
 }
 
+/// Since when a task can be claimed, of its `s:`; none: since it was accepted.
+pub(crate) fn ready_at(record: &Bytes) -> Result<Option<Millis>, StoreError> {
+    if record.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = Fields::of(record)?;
+    for _before in 0..5 {
+        fields.text()?;
+    }
+    Ok(fields.optional()?.map(Millis))
+}
+
 /// Reads `x:`, or its beginning, as far as that is there.
 pub(crate) fn finished(record: &Bytes) -> Result<TaskState, StoreError> {
     let mut fields = Fields::of(record)?;

@@ -17,6 +17,7 @@ mod effects;
 mod faults;
 mod grants;
 mod keys;
+mod metrics;
 mod origins;
 mod redis_faults;
 mod schedules;

@@ -96,12 +96,6 @@ struct LoginPage<'a> {
     is_from_elsewhere: bool,
 }
 
-impl LoginPage<'_> {
-    fn asset(&self, file: &str) -> String {
-        dashboard::asset_url(file)
-    }
-}
-
 /// A page that asks for a key, to whoever may not see what is at this address without one.
 pub(super) fn page(next: &Uri, headers: &HeaderMap, error: Option<&str>) -> Response {
     let next = next.path_and_query().map_or("/", |next| next.as_str());

@@ -14,6 +14,12 @@ use crate::wire;
 /// So many kinds of failures have a colour of their own.
 const KINDS: usize = 5;
 
+/// What is counted of a minute.
+type Count = fn(&Minute) -> u64;
+
+/// A part of times that are spread.
+type Part = fn(&Spread) -> Option<Duration>;
+
 /// The charts, in their order.
 pub(super) fn of(hour: &Hour) -> Vec<Chart> {
     vec![
@@ -44,7 +50,7 @@ fn throughput(hour: &Hour) -> Chart {
         hour.minutes.iter().map(|minute| float(value(minute))).collect::<Vec<_>>()
     };
     let accepted = of(|minute| minute.accepted);
-    let ended: [(&str, &str, fn(&Minute) -> u64); 3] = [
+    let ended: [(&str, &str, Count); 3] = [
         ("Completed", "completed", |minute| minute.completed),
         ("Failed", "failed", Minute::failures),
         ("Cancelled", "cancelled", |minute| minute.cancelled),
@@ -167,7 +173,7 @@ fn times(
     whole: Spread,
 ) -> Chart {
     let spreads: Vec<_> = hour.minutes.iter().map(spread).collect();
-    let each: [(&str, &str, fn(&Spread) -> Option<Duration>); 3] = [
+    let each: [(&str, &str, Part); 3] = [
         ("p50", "q0", |spread| spread.p50),
         ("p95", "q1", |spread| spread.p95),
         ("p99", "q2", |spread| spread.p99),

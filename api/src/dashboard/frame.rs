@@ -9,7 +9,7 @@ use axum::{
 use sentinel_queue::{JobName, Namespace, QueueName, Scope, TaskId};
 use serde::Deserialize;
 
-use super::{assets, words};
+use super::words;
 use crate::auth::Caller;
 
 /// By which a browser remembers the theme.
@@ -28,7 +28,7 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Overview,
         Self::Tasks,
         Self::Queues,
@@ -149,21 +149,13 @@ impl Frame {
         Self { caller, section: Section::of(uri.path()), theme: Theme::of(headers), here }
     }
 
-    pub(crate) fn sections(&self) -> [Section; 7] {
-        Section::ALL
-    }
-
     /// Whether the page is in this part.
-    pub(crate) fn is_in(&self, section: &Section) -> bool {
-        self.section == Some(*section)
+    pub(crate) fn is_in(&self, section: Section) -> bool {
+        self.section == Some(section)
     }
 
     pub(crate) fn theme(&self) -> &'static str {
         self.theme.as_str()
-    }
-
-    pub(crate) fn themes(&self) -> [&'static str; 3] {
-        Theme::ALL.map(Theme::as_str)
     }
 
     pub(crate) fn here(&self) -> &str {
@@ -175,16 +167,6 @@ impl Frame {
         let uri: Uri = self.here.parse().ok()?;
         let Query(asked) = Query::<Asked>::try_from_uri(&uri).ok()?;
         NOTICES.iter().find(|(word, _)| *word == asked.done).map(|(_, text)| *text)
-    }
-
-    /// This program's version.
-    pub(crate) fn version(&self) -> &'static str {
-        env!("CARGO_PKG_VERSION")
-    }
-
-    /// Where a file is that the page loads.
-    pub(crate) fn asset(&self, file: &str) -> String {
-        assets::url(file)
     }
 
     /// Whether it is known who looks at the page.
@@ -278,14 +260,6 @@ impl Link {
         self
     }
 
-    /// The same with one more parameter, if there is something to say.
-    pub(crate) fn with_some(self, name: &str, value: Option<impl fmt::Display>) -> Self {
-        match value {
-            Some(value) => self.with(name, value),
-            None => self,
-        }
-    }
-
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
@@ -318,7 +292,7 @@ mod tests {
     fn links_stay_in_the_namespace_that_was_chosen() {
         let of = |namespace: &str| frame(Caller { key: None, namespace: namespace.parse().unwrap() });
         assert_eq!(of("default").link("/tasks").as_str(), "/tasks");
-        let link = of("team-a").link("/tasks").with("tag", "a=b&c d").with_some("queue", None::<&str>);
+        let link = of("team-a").link("/tasks").with("tag", "a=b&c d");
         assert_eq!(link.as_str(), "/tasks?namespace=team-a&tag=a%3Db%26c%20d");
         assert_eq!(
             of("team-a").link("/tasks?status=FAILED").as_str(),

@@ -7,7 +7,8 @@ use axum::{extract::State, response::Response};
 use sentinel_queue::{
     Millis, Status,
     list::{Filter, Listed},
-    queue::{Counts, QueueInfo},
+    queue::Counts,
+    series::WaitingQueue,
     task::TaskState,
 };
 
@@ -36,7 +37,6 @@ struct Overview {
     tiles: Vec<Tile>,
     workers: Workers,
     failures: Vec<Failure>,
-    failed: u64,
     queues: Vec<Depth>,
     more_queues: usize,
     charts: Vec<Chart>,
@@ -71,7 +71,9 @@ struct Failure {
 /// How much waits in a queue.
 struct Depth {
     name: String,
-    depth: String,
+    count: String,
+    /// How long the first in it waits.
+    oldest: String,
     paused: bool,
     /// Of the fullest queue, in a hundred.
     share: u64,
@@ -90,16 +92,15 @@ pub(crate) async fn show(
         Filter { namespace: caller.namespace.clone(), statuses: vec![Status::Failed], ..Filter::default() };
     let failures = app.queue.list(&failed, FAILURES, None).await?.tasks;
     let failures = failures.into_iter().filter(|task| caller.sees(&task.definition.spec));
-    let queues = app.queue.queues(&caller.namespace).await?;
+    let waiting = app.queue.waiting(&caller.namespace).await?;
     let queues: Vec<_> =
-        queues.into_iter().filter(|queue| caller.require_queue(&queue.name).is_ok()).collect();
+        waiting.queues.into_iter().filter(|queue| caller.require_queue(&queue.queue).is_ok()).collect();
     let workers = alive(&app, &caller).await?;
     let hour = hour::of(&app, &caller).await?;
     let overview = Overview {
         live: frame.link("/live"),
         tiles: tiles(&frame, &counts),
         is_empty: counts.held() == 0 && counts.ever("submitted") == 0,
-        failed: counts.of(Status::Failed),
         failures: failures.filter_map(|task| failure(&frame, task, now)).collect(),
         more_queues: queues.len().saturating_sub(QUEUES),
         queues: depths(&frame, queues),
@@ -153,15 +154,16 @@ fn failure(frame: &Frame, task: Listed, now: Millis) -> Option<Failure> {
     })
 }
 
-fn depths(frame: &Frame, mut queues: Vec<QueueInfo>) -> Vec<Depth> {
-    queues.sort_by(|one, other| other.depth.cmp(&one.depth).then_with(|| one.name.cmp(&other.name)));
+fn depths(frame: &Frame, mut queues: Vec<WaitingQueue>) -> Vec<Depth> {
+    queues.sort_by(|one, other| other.depth.cmp(&one.depth).then_with(|| one.queue.cmp(&other.queue)));
     let most = queues.first().map_or(0, |queue| queue.depth).max(1);
-    let depth = |queue: QueueInfo| Depth {
-        depth: words::number(queue.depth),
+    let depth = |queue: WaitingQueue| Depth {
+        count: words::number(queue.depth),
+        oldest: queue.oldest.map(|age| words::span(age.as_secs_f64() * 1000.0)).unwrap_or_default(),
         paused: queue.paused,
         share: (queue.depth * 100).div_ceil(most),
-        link: frame.queue(&queue.name),
-        name: queue.name.to_string(),
+        link: frame.queue(&queue.queue),
+        name: queue.queue.to_string(),
     };
     queues.into_iter().take(QUEUES).map(depth).collect()
 }

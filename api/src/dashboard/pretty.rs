@@ -13,7 +13,7 @@ pub(super) fn pretty(json: &str, longest: usize) -> (String, bool) {
             return (out, false);
         }
         let taken = match first {
-            '"' => string(rest),
+            '"' => string_length(rest),
             '{' | '[' => {
                 let inner = rest[1..].trim_start();
                 let close = if first == '{' { '}' } else { ']' };
@@ -53,19 +53,19 @@ pub(super) fn pretty(json: &str, longest: usize) -> (String, bool) {
                 .max(first.len_utf8()),
         };
         let room = longest.saturating_sub(out.len());
-        let (token, after) = rest.split_at(taken);
+        let (token, left) = rest.split_at(taken);
         if token.len() > room {
             out.push_str(&token[..token.floor_char_boundary(room)]);
             return (out, false);
         }
         out.push_str(token);
-        rest = after.trim_start();
+        rest = left.trim_start();
     }
     (out, true)
 }
 
 /// How long the string is that a text begins with.
-fn string(text: &str) -> usize {
+fn string_length(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {

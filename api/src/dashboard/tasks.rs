@@ -9,7 +9,7 @@ use axum::{
 };
 use sentinel_queue::{
     Millis, Status, TaskId,
-    list::Listed,
+    list::{Listed, Slice},
     queue::Counts,
     task::{Progression, TaskState},
 };
@@ -118,12 +118,11 @@ pub(crate) async fn list(
         Err(problem) => (Filter::default(), Some(problem.detail().to_owned())),
     };
     let cursor = Some(&listing.cursor).filter(|cursor| !cursor.is_empty());
-    let slice = match &wrong {
-        Some(_) => sentinel_queue::list::Slice::default(),
-        None => {
-            let cursor = cursor.map(|cursor| read_cursor(cursor)).transpose()?;
-            app.queue.list(&filter.of(&caller, &ORDER), PAGE, cursor.as_ref()).await?
-        }
+    let slice = if wrong.is_some() {
+        Slice::default()
+    } else {
+        let cursor = cursor.map(|cursor| read_cursor(cursor)).transpose()?;
+        app.queue.list(&filter.of(&caller, &ORDER), PAGE, cursor.as_ref()).await?
     };
     let now = words::now();
     let seen = slice.tasks.into_iter().filter(|task| caller.sees(&task.definition.spec));

@@ -7,6 +7,7 @@ mod client;
 mod dashboard;
 mod document;
 mod life;
+mod metrics;
 mod reading;
 mod schedules;
 mod server;

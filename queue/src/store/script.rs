@@ -112,6 +112,14 @@ scripts! {
     Workers = "workers",
     /// The jobs that workers advertised lately.
     Jobs = "jobs",
+    /// Adds up what a process saw happen.
+    Observe = "observe",
+    /// What happened lately, span by span.
+    Series = "series",
+    /// What ever happened.
+    Sums = "sums",
+    /// How many tasks are ready, and since when.
+    Waiting = "waiting",
     /// Makes an API key.
     AddKey = "add_key",
     /// Revokes an API key.
@@ -200,6 +208,7 @@ fn library(name: &str) -> &'static str {
         "schedule" => include_str!("../scripts/lib/schedule.lua"),
         "request" => include_str!("../scripts/lib/request.lua"),
         "ends" => include_str!("../scripts/lib/ends.lua"),
+        "numbers" => include_str!("../scripts/lib/numbers.lua"),
         "loosen" => include_str!("../scripts/lib/loosen.lua"),
         "effects" => include_str!("../scripts/lib/effects.lua"),
         "key" => include_str!("../scripts/lib/key.lua"),
@@ -246,6 +255,9 @@ mod tests {
             Script::Queues,
             Script::Workers,
             Script::Jobs,
+            Script::Series,
+            Script::Sums,
+            Script::Waiting,
             Script::Keys,
             Script::Session,
             Script::Actions,

@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod model;
 mod schedules;
+mod series;
 mod sessions;
 mod subscription;
 mod tls;

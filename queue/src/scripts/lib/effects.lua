@@ -124,7 +124,7 @@ local function commit(e, task)
     if family > DESCENDANTS then
       return 'more than ' .. digits(DESCENDANTS) .. ' tasks would descend from the task ' .. e.root
     end
-    local accepted = accept(e.list, e.children)
+    local accepted = accept(e.list, e.children, note_accepted)
     if accepted[1] ~= 'ok' then
       return 'a task that it submits waits for one that is not there'
     end
