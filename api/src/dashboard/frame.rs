@@ -64,6 +64,11 @@ impl Section {
         }
     }
 
+    /// Whether a page is in this part.
+    pub(crate) fn is_of(self, frame: &Frame) -> bool {
+        frame.section == Some(self)
+    }
+
     /// The part that a path is in.
     fn of(path: &str) -> Option<Self> {
         let within = |section: &Self| match section {
@@ -147,11 +152,6 @@ impl Frame {
     pub(super) fn new(caller: Option<Arc<Caller>>, uri: &Uri, headers: &HeaderMap) -> Self {
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
         Self { caller, section: Section::of(uri.path()), theme: Theme::of(headers), here }
-    }
-
-    /// Whether the page is in this part.
-    pub(crate) fn is_in(&self, section: Section) -> bool {
-        self.section == Some(section)
     }
 
     pub(crate) fn theme(&self) -> &'static str {
