@@ -10,6 +10,7 @@ mod actions;
 mod advertised;
 mod auth;
 mod body;
+mod dashboard;
 mod ends;
 mod events;
 mod health;
@@ -127,6 +128,7 @@ pub fn router(queue: Queue, config: ApiConfig) -> Router {
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), host::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), dashboard::as_pages))
         .with_state(Arc::clone(&app));
     layers::around(routes, &app.config)
 }

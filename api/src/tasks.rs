@@ -426,9 +426,19 @@ pub(crate) async fn logs(
     Segment(id): Segment,
     Query(asked): Query<LogOf>,
 ) -> Result<Response, Problem> {
-    let id = parse(&id)?;
-    let task = find(&app, &caller, id).await?;
-    let attempt = match asked.attempt.as_deref().map(str::parse) {
+    log_of(&app, &caller, &id, asked.attempt.as_deref()).await
+}
+
+/// What an attempt of a caller's task printed; by default the last one that ended.
+pub(crate) async fn log_of(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    attempt: Option<&str>,
+) -> Result<Response, Problem> {
+    let id = parse(id)?;
+    let task = find(app, caller, id).await?;
+    let attempt = match attempt.map(str::parse) {
         Some(Ok(attempt)) if attempt >= 1 => attempt,
         Some(_) => return Err(Problem::field("attempt", &"must be an integer from 1")),
         None => match &task.state {

@@ -100,9 +100,9 @@ struct WorkerJob {
 #[serde(default)]
 pub(crate) struct JobLimits {
     /// Time, unless the task says another, in milliseconds.
-    timeout_ms: u64,
+    pub(crate) timeout_ms: u64,
     /// Linear memory, summed.
-    memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
 }
 
 /// A plugin that a worker does not run.

@@ -11,6 +11,7 @@ pub mod calls;
 pub mod duration;
 pub mod effects;
 pub mod keys;
+pub mod kin;
 pub mod lease;
 pub mod list;
 pub mod names;

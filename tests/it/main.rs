@@ -11,6 +11,7 @@ mod cli;
 mod cluster;
 mod contract;
 mod crashes;
+mod dashboard;
 mod door;
 mod effects;
 mod faults;

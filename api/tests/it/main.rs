@@ -4,6 +4,7 @@ mod auth;
 mod bad_input;
 mod browsers;
 mod client;
+mod dashboard;
 mod document;
 mod life;
 mod metrics;

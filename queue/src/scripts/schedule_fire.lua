@@ -8,7 +8,7 @@
 -- Reply  `fired`, or, nothing having been written, `stale`: it is not at that tick any more
 --
 -- Invariant: a tick is fired once, whoever fires it, since the same step moves the schedule on.
--- use: clock record task ready limits ends numbers finish accept schedule
+-- use: clock record task ready limits ends numbers finish kin accept schedule
 
 local FIRST = 8
 local P, name = KEYS[1], ARGV[2]

@@ -16,7 +16,7 @@
 -- Invariants: only the holder of a lease settles its task, once; its effects are committed with its
 -- completion or not at all; a claimed task is in `l` and `run` and nowhere else; the same number
 -- gets the same tasks again for as long as they are its own.
--- use: clock record task ready limits ends numbers finish accept effects
+-- use: clock record task ready limits ends numbers finish kin accept effects
 
 local P = KEYS[1]
 local instance, number, settlements = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -203,7 +203,7 @@ for _, task in ipairs(mine) do
       redis.call('DEL', P .. 'ck:' .. id)
     end
   elseif effects and action == 'COMPLETED' then
-    local refusal = commit(effects)
+    local refusal = commit(effects, id)
     if refusal then
       action, kind, tail = 'FAILED', 'effect_limit', explained(effects, refusal)
     elseif effects.drops then

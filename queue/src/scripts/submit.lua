@@ -7,7 +7,7 @@
 --
 -- Invariant: a task that is there already, by its id or by its idempotency key, is answered as
 -- known and not written again; every other is defined and in one place before the reply.
--- use: clock record task ready limits ends numbers finish accept
+-- use: clock record task ready limits ends numbers finish kin accept
 
 local reply = accept(ARGV, 2)
 count_noted()

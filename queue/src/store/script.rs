@@ -68,6 +68,8 @@ scripts! {
     Get = "get",
     /// Some tasks, in brief.
     Briefs = "briefs",
+    /// Some tasks, in brief, and whom they have to do with.
+    Kin = "kin",
     /// What an attempt printed.
     Log = "log",
     /// What a task can go on from.
@@ -213,6 +215,7 @@ fn library(name: &str) -> &'static str {
         "session" => include_str!("../scripts/lib/session.lua"),
         "action" => include_str!("../scripts/lib/action.lua"),
         "namespace" => include_str!("../scripts/lib/namespace.lua"),
+        "kin" => include_str!("../scripts/lib/kin.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }
@@ -237,6 +240,7 @@ mod tests {
         let questions = [
             Script::Get,
             Script::Briefs,
+            Script::Kin,
             Script::Log,
             Script::Load,
             Script::State,

@@ -7,6 +7,7 @@ mod differential;
 mod effects;
 mod keeping;
 mod keys;
+mod kin;
 mod life;
 mod limits;
 mod model;

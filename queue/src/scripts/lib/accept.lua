@@ -150,6 +150,7 @@ local function accept(args, first, told)
       redis.call('HSET', P .. 'blk', id, digits(#options.parents))
       for _, parent in ipairs(options.parents) do
         redis.call('ZADD', P .. 'p:' .. parent, 0, id)
+        add_kin(parent, id)
         if redis.call('EXISTS', P .. 'x:' .. parent) == 1 then
           redis.call('ZADD', P .. 'ended', digits(now), parent)
         end
