@@ -6,6 +6,7 @@ mod new;
 mod run;
 mod terms;
 
+pub(super) use self::terms::cache_dir;
 use std::process::ExitCode;
 
 use anyhow::Result;
