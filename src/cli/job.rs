@@ -6,12 +6,12 @@ mod new;
 mod run;
 mod terms;
 
-pub(super) use self::terms::cache_dir;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
 
+pub(super) use self::terms::cache_dir;
 use super::{
     ClientArgs,
     client::{self, Client},

@@ -14,8 +14,8 @@ use crate::{cli::finding::Finding, config::Config};
 /// What each slot may have open: its HTTP connections and files of its scratch directory.
 const PER_SLOT: u64 = 16 + 64;
 
-/// What servers have open besides: clients, the store, their own files.
-const BESIDES: u64 = 1024;
+/// What servers have open besides: as many clients as an API takes, the store, files of their own.
+const BESIDES: u64 = 4096 + 256;
 
 /// Looks at it; the memory limits are those of the plugins.
 pub(super) fn look(config: &Config, memory_limits: &[usize]) -> Vec<Finding> {
