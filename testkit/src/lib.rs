@@ -6,6 +6,8 @@ mod proxy;
 mod redis;
 mod web;
 
+pub use {fantoccini, hyper_util};
+
 pub use self::{
     certificates::{Authority, Issued},
     proxy::Proxy,
