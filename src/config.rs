@@ -26,7 +26,7 @@ use sentinel_queue::{
 use serde::Deserialize;
 
 pub(crate) use self::{
-    in_force::{InForce, Told, discreet},
+    in_force::{Told, discreet},
     reference::reference,
 };
 use crate::telemetry::LogFormat;

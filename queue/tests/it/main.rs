@@ -9,6 +9,7 @@ mod keeping;
 mod keys;
 mod life;
 mod limits;
+mod looking;
 mod model;
 mod schedules;
 mod sessions;
