@@ -47,10 +47,7 @@ struct Examined {
 pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let findings = match args.server.clone().resolve() {
         Ok(config) => examine(&config)?,
-        Err(error) => {
-            let fix = "mend that first: `sentinel config reference` tells what can be said";
-            vec![Finding::failed("config", format!("{error:#}"), fix)]
-        }
+        Err(error) => vec![Finding::wrong(&error)],
     };
     if args.output == Output::Json {
         out::line(json!({ "ok": !finding::has_failed(&findings), "findings": findings }))?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::out::{self, printable};
+use super::out::{self, on_one_line};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -38,6 +38,12 @@ impl Verdict {
 }
 
 impl Finding {
+    /// What was said to servers cannot be used.
+    pub(super) fn wrong(error: &anyhow::Error) -> Self {
+        let fix = "mend that first: `sentinel config reference` tells what can be said";
+        Self::failed("config", format!("{error:#}"), fix)
+    }
+
     /// It is well.
     pub(super) fn ok(check: &'static str, says: impl Into<String>) -> Self {
         Self { check, verdict: Verdict::Ok, says: says.into(), fix: None }
@@ -62,9 +68,9 @@ pub(super) fn has_failed(findings: &[Finding]) -> bool {
 /// Prints all for people, and how many there are of each verdict.
 pub(super) fn print(findings: &[Finding]) -> Result<()> {
     for Finding { check, verdict, says, fix } in findings {
-        out::line(format_args!("{:8} {check:13} {}", verdict.as_str(), printable(says)))?;
+        out::line(format_args!("{:8} {check:13} {}", verdict.as_str(), on_one_line(says)))?;
         if let Some(fix) = fix {
-            out::line(format_args!("{:8} {:13} fix: {}", "", "", printable(fix)))?;
+            out::line(format_args!("{:8} {:13} fix: {}", "", "", on_one_line(fix)))?;
         }
     }
     let of = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();

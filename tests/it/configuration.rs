@@ -177,3 +177,10 @@ fn files_that_are_named_are_looked_at() {
     let (said, code) = check(dir.path(), &[], &[]);
     assert!(of(&said, "grants")[0].1.contains("grants.a.secrets.k") && code == Some(1), "{said}");
 }
+
+#[test]
+fn what_is_wrong_is_told_to_machines_as_what_is_right() {
+    let (said, code) = check(with("grace = \"5\"").path(), &[], &[]);
+    let (verdict, says) = of(&said, "config")[0];
+    assert!(verdict == "failed" && says.contains("grace") && code == Some(1), "{said}");
+}

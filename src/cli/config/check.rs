@@ -11,7 +11,7 @@ use crate::{
     cli::{
         Output,
         doctor::files,
-        finding,
+        finding::{self, Finding},
         out::{self, printable},
     },
     config::Told,
@@ -27,7 +27,15 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let config = args.told.config()?;
+    let config = match args.told.config() {
+        Ok(config) => config,
+        Err(error) if args.output == Output::Json => {
+            let findings = [Finding::wrong(&error)];
+            out::line(json!({ "in_force": [], "findings": findings }))?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error),
+    };
     let in_force = args.told.in_force(&config)?;
     let findings = files::look(&config);
     if args.output == Output::Json {
