@@ -7,7 +7,7 @@ use sentinel_testkit::{Authority, RedisServer, free_port};
 
 use super::{
     blocks::{Chapter, Typed},
-    mapping::{self, Check, Counterparts, Given},
+    mapping::{self, Counterparts, Given},
     servers::Servers,
     shell::{LONGEST, Shell, told, without_assignments},
     units,
@@ -140,8 +140,9 @@ impl Lab {
             }
             return Ok(true);
         }
-        if let Some(check) = listed(&typed.text) {
-            return self.check(&typed.text, check).map(|()| false);
+        if let Some(reason) = listed(&typed.text) {
+            println!("{}: not run, since it {reason}: {}", typed.place, typed.text.trim());
+            return self.look_at(&typed.text).map(|()| false);
         }
         if typed.text.contains("<task_id>") && self.known.task.is_empty() {
             let text = "sentinel submit example-task".to_owned();
@@ -165,21 +166,19 @@ impl Lab {
     }
 
     /// Looks at a command that is not run.
-    fn check(&self, text: &str, check: Check) -> Result<(), String> {
+    fn look_at(&self, text: &str) -> Result<(), String> {
         let command = text.split(" #").next().unwrap_or_default().trim();
-        match check {
-            Check::Nothing => Ok(()),
-            Check::Flags => {
-                let said = self.shell.run(&format!("{} --help", self.counterpart(command)));
-                said.status.success().then_some(()).ok_or_else(|| told(&said))
-            }
-            Check::Xtask => {
-                let usage = fs::read_to_string(super::root().join("xtask/src/main.rs")).expect("xtask");
-                let name = command.split_whitespace().nth(2).unwrap_or_default();
-                let is_there = usage.contains(&format!("\n  {name} ")) && !name.is_empty();
-                is_there.then_some(()).ok_or_else(|| format!("xtask's usage has no command {name:?}"))
-            }
+        if let Some(asked) = command.strip_prefix("cargo xtask ") {
+            let usage = fs::read_to_string(super::root().join("xtask/src/main.rs")).expect("xtask");
+            let name = asked.split(' ').next().unwrap_or_default();
+            let is_there = usage.contains(&format!("\n  {name} "));
+            return is_there.then_some(()).ok_or_else(|| format!("xtask's usage has no command {name:?}"));
         }
+        if without_assignments(command).1.starts_with("sentinel ") {
+            let said = self.shell.run(&format!("{} --help", self.counterpart(command)));
+            return said.status.success().then_some(()).ok_or_else(|| told(&said));
+        }
+        Ok(())
     }
 
     /// Runs a command to its end, and compares what the page shows of its answer.
@@ -326,9 +325,10 @@ fn is_server(text: &str) -> bool {
     !is_question && mapping::IS_A_SERVER.iter().any(|server| command.starts_with(server))
 }
 
-fn listed(text: &str) -> Option<Check> {
-    let listed = mapping::LISTED.iter().find(|(prefix, ..)| text.trim_start().starts_with(prefix));
-    listed.map(|(.., check)| *check)
+/// Why a command is not run; none: it is.
+fn listed(text: &str) -> Option<&'static str> {
+    let listed = mapping::LISTED.iter().find(|(prefix, _)| text.trim_start().starts_with(prefix));
+    listed.map(|(_, reason)| *reason)
 }
 
 /// What systemd is asked to do with units of ours.
