@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use sentinel_testkit::{
-    fantoccini::{Client, ClientBuilder},
+    fantoccini::{Client, ClientBuilder, Locator},
     free_port, hyper_util, wait_for,
 };
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ impl Browser {
     /// Types into what this CSS selector finds, and presses Enter there.
     pub(crate) fn enter(&self, selector: &str, text: &str) {
         let typed = async {
-            let field = self.client.find(fantoccini::Locator::Css(selector)).await?;
+            let field = self.client.find(Locator::Css(selector)).await?;
             field.send_keys(&format!("{text}\u{e007}")).await
         };
         self.runtime.block_on(typed).expect("a field");
