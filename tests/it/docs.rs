@@ -6,6 +6,7 @@
 //! directory, a container) is mapped or listed in `docs/mapping.rs`, for all to see.
 
 pub(crate) mod blocks;
+mod compose;
 pub(crate) mod lab;
 mod links;
 mod mapping;

@@ -7,6 +7,7 @@ use sentinel_testkit::{Authority, RedisServer, free_port};
 
 use super::{
     blocks::{Chapter, Typed},
+    compose,
     mapping::{self, Counterparts, Given},
     servers::Servers,
     shell::{LONGEST, Shell, told, without_assignments},
@@ -174,6 +175,9 @@ impl Lab {
             let is_there = usage.contains(&format!("\n  {name} "));
             return is_there.then_some(()).ok_or_else(|| format!("xtask's usage has no command {name:?}"));
         }
+        if let Some(wrong) = compose::wrong(command) {
+            return Err(wrong);
+        }
         if without_assignments(command).1.starts_with("sentinel ") {
             let said = self.shell.run(&format!("{} --help", self.counterpart(command)));
             return said.status.success().then_some(()).ok_or_else(|| told(&said));
@@ -269,7 +273,8 @@ impl Lab {
     fn refuse_paths_outside(&self, text: &str) -> Result<(), String> {
         let redis = self.redis.as_ref().and_then(|redis| redis.dir().to_str()).unwrap_or("/dev/null");
         let ours = [self.shell.path(), redis, "/dev/null"];
-        let is_ours = |word: &str| !word.starts_with('/') || ours.iter().any(|dir| word.starts_with(dir));
+        let is_ours =
+            |word: &str| !word.starts_with(['/', '~']) || ours.iter().any(|dir| word.starts_with(dir));
         let lines = text.lines().map(|line| line.split(" #").next().unwrap_or_default());
         let between = |c: char| c.is_whitespace() || "'\"=@<>".contains(c);
         let outside = lines.flat_map(|line| line.split(between)).find(|word| !is_ours(word));

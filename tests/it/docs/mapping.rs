@@ -49,7 +49,7 @@ pub(super) const GOES_ON: &[&str] = &["sentinel events", "curl -N"];
 pub(super) const ENDS_WITH: &[(&str, i32)] = &[];
 
 /// Commands that are not run: how they begin, and the reason. Of `cargo xtask` it is looked whether its usage names the
-/// command, of `sentinel` whether it takes the flags.
+/// command, of `docker compose` whether there are the services, of `sentinel` whether it takes the flags.
 pub(super) const LISTED: &[(&str, &str)] = &[
     ("cargo xtask", "is the gate, or takes minutes and the network"),
     ("cargo build", "has been done by the gate"),
