@@ -6,8 +6,12 @@ mod backoff;
 mod batch;
 mod bench;
 mod client;
+mod completions;
+mod config;
+mod doctor;
 mod events;
 mod filter;
+mod finding;
 mod follow;
 mod health;
 mod job;
@@ -126,6 +130,16 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Check a server from the inside of its container; exit code 0 if it is well
     Health(health::HealthArgs),
+    /// Look at what can be said to servers, and check what is
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look for what is wrong with the store, the plugins and this machine; exit code 1 if something failed
+    Doctor(Box<doctor::DoctorArgs>),
+    /// Print what a shell needs to complete this command line
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Make one attempt, as the child of a worker
     #[command(hide = true)]
     RunApart {
@@ -263,6 +277,9 @@ impl Cli {
             Command::Actions { pages, client } => actions::run(&pages, &client.resolve()?),
             Command::Stats(client) => stats::run(&client.resolve()?),
             Command::Health(args) => health::run(args),
+            Command::Config(command) => config::run(command),
+            Command::Doctor(args) => doctor::run(&args),
+            Command::Completions { shell } => completions::run(shell),
             Command::RunApart { log, task } => {
                 telemetry::start(log);
                 sentinel_host::apart::run().with_context(|| format!("the task {task}"))?;

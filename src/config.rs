@@ -1,6 +1,9 @@
 //! The servers' configuration: read once from flags, the environment and `sentinel.toml` (in that
 //! order), resolved and cross-checked here. Every error names the key, the value and the fix.
 
+mod in_force;
+mod reference;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -23,35 +26,40 @@ use sentinel_queue::{
 use sentinel_trace::{Collector, Traces};
 use serde::Deserialize;
 
+pub(crate) use self::{
+    in_force::{Told, discreet},
+    reference::reference,
+};
 use crate::telemetry::LogFormat;
 
 /// What all servers may be told.
-#[derive(Args, Debug, Default, Deserialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ServerArgs {
     /// Where to listen [default: 127.0.0.1:8000]
     #[arg(long, env = "SENTINEL_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The Redis or Valkey server that holds the queue
+    /// The Redis or Valkey server that holds the queue, such as `redis://127.0.0.1:6379`
     #[arg(long, env = "SENTINEL_REDIS", value_name = "URL", hide_env_values = true)]
     redis: Option<String>,
-    /// Who signed the certificate of a Redis at rediss://, as PEM [default: the well-known authorities]
+    /// Who signed the certificate of a Redis at rediss://, as PEM, such as `redis-ca.pem`
+    /// [default: the well-known authorities]
     #[arg(long, env = "SENTINEL_REDIS_CA", value_name = "FILE")]
     redis_ca: Option<PathBuf>,
-    /// Where the embedded store and the compile cache are kept [default: ./sentinel-data]
+    /// Where the embedded store and the compile cache are kept [default: sentinel-data]
     #[arg(long, env = "SENTINEL_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// A directory of plugins; where two hold the same job, the first wins [default: ./plugins]
+    /// A directory of plugins; where two hold the same job, the first wins [default: plugins]
     #[arg(long, env = "SENTINEL_PLUGINS", value_name = "DIR", value_delimiter = ',')]
     plugins: Option<Vec<PathBuf>>,
-    /// How many attempts run at once [default: 8 per core, as far as memory allows]
+    /// How many attempts run at once, such as `16` [default: 8 per core, as far as memory allows]
     #[arg(long, env = "SENTINEL_CONCURRENCY", value_name = "N")]
     concurrency: Option<NonZeroU32>,
-    /// The queues to serve, and the share that each gets of the free slots first
+    /// The queues to serve, and the share that each gets of the free slots first, such as `urgent=3`
     /// [default: all there are, in rotation]
     #[arg(long, env = "SENTINEL_QUEUES", value_name = "[NAMESPACE/]NAME[=SHARE]", value_delimiter = ',')]
     queues: Option<Vec<String>>,
-    /// How long finished tasks are kept, and how many, such as `failed=30d/1000000`
+    /// How long finished tasks are kept, and how many of them
     /// [default: completed=24h/1000000, failed=30d/1000000, cancelled=24h/1000000]
     #[arg(long, env = "SENTINEL_RETAIN", value_name = "STATUS=AGE[/COUNT]", value_delimiter = ',')]
     retain: Option<Vec<String>>,
@@ -62,17 +70,17 @@ pub(crate) struct ServerArgs {
     /// there is a key]
     #[arg(long, env = "SENTINEL_AUTH")]
     auth: Option<Auth>,
-    /// Names by which the API may be called besides localhost
+    /// Names by which the API may be called besides localhost, such as `queue.example`
     #[arg(long, env = "SENTINEL_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     allow_host: Option<Vec<String>>,
     /// Origins whose pages may call the API besides its own, such as `https://dash.example`
     #[arg(long, env = "SENTINEL_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origin: Option<Vec<String>>,
-    /// The certificate with which the API is served by TLS, and those that signed it, as PEM; a new
-    /// one is taken up without a restart
+    /// The certificate with which the API is served by TLS, and those that signed it, as PEM, such as
+    /// `cert.pem`; a new one is taken up without a restart
     #[arg(long, env = "SENTINEL_TLS_CERT", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
-    /// The private key of the certificate, as PEM
+    /// The private key of the certificate, as PEM, such as `key.pem`
     #[arg(long, env = "SENTINEL_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// The collector to tell of spans: the URL of its receiver for OTLP over HTTP, such as
@@ -362,15 +370,19 @@ fn retention(rules: Option<Vec<String>>) -> Result<Retention> {
     Ok(retention)
 }
 
+/// What is written in the file, which need not be there unless it is named.
+fn file_text(named: Option<&Path>) -> Result<Option<String>> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("config: {}", path.display())),
+    }
+}
+
 fn read_file(named: Option<&Path>) -> Result<ServerArgs> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(ServerArgs::default());
-        }
-        Err(error) => return Err(error).with_context(|| format!("config: {}", path.display())),
-    };
+    let text = file_text(named)?.unwrap_or_default();
     toml::from_str(&text).map_err(|error| {
         // The library's own text quotes the line, in which there may be a password.
         let number = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));

@@ -57,7 +57,7 @@ pub use self::{
     bounds::AdmissionBounds,
     durable::new_child,
     grants::{Grant, GrantTable, Granted},
-    library::Library,
+    library::{Library, plugins_in},
     manifest::Manifest,
     memory::{MemoryBudget, SLOT_RESERVE, default_slots, detect_budget},
     plugins::{Job, Plugins, Refusal},

@@ -17,6 +17,9 @@ use super::out::printable;
 /// Longer than any answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// Whoever checks whether a server is well does not wait for longer.
+const CHECK: Duration = Duration::from_secs(10);
+
 /// A stream on which nothing is heard for so long is dead: the server says something every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 
@@ -97,7 +100,7 @@ impl ApiError {
 
 impl Client {
     pub(super) fn new(server: &str, json: bool) -> Self {
-        Self::with_tls(server, json, &TlsConfig::default())
+        Self::with_tls(server, json, &TlsConfig::default(), TIMEOUT)
     }
 
     /// A client that asks whether a server is well. A server of this machine is not asked to prove by
@@ -108,14 +111,14 @@ impl Client {
         let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        Self::with_tls(server, false, &TlsConfig::builder().disable_verification(is_here).build())
+        Self::with_tls(server, false, &TlsConfig::builder().disable_verification(is_here).build(), CHECK)
     }
 
-    fn with_tls(server: &str, json: bool, tls: &TlsConfig) -> Self {
+    fn with_tls(server: &str, json: bool, tls: &TlsConfig, timeout: Duration) -> Self {
         // A key is for this server alone: wherever else it points, nobody follows.
         let config =
             || Agent::config_builder().http_status_as_error(false).max_redirects(0).tls_config(tls.clone());
-        let agent = config().timeout_global(Some(TIMEOUT)).build().into();
+        let agent = config().timeout_global(Some(timeout)).build().into();
         let streams = config().timeout_connect(Some(TIMEOUT)).timeout_per_read(Some(SILENCE)).build().into();
         let server = server.trim_end_matches('/').to_owned();
         Self { agent, streams, server, key: None, namespace: None, trace: None, json }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+pub(super) use self::terms::cache_dir;
 use super::{
     ClientArgs,
     client::{self, Client},

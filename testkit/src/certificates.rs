@@ -1,6 +1,6 @@
 //! Certificates of an authority that only its test trusts.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// Who signs certificates.
 pub struct Authority {
@@ -41,12 +41,29 @@ impl Authority {
     ///
     /// If one of them is none.
     pub fn issue(&self, names: &[&str]) -> Issued {
-        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        self.sign(params(names))
+    }
+
+    /// The same, valid until the beginning of a year.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is none.
+    pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
+        let mut params = params(names);
+        params.not_after = date_time_ymd(year, 1, 1);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Issued {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("names");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
         Issued { cert, key: key.serialize_pem() }
     }
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("names")
 }
 
 impl Default for Authority {

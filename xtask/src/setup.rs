@@ -64,6 +64,12 @@ pub(crate) fn axe() -> Result<PathBuf> {
     Ok(file)
 }
 
+/// What the docs tell people to type besides `sentinel`.
+pub(crate) fn clients() -> Result<()> {
+    install("curl", &["curl"], "curl")?;
+    install("redis-cli", &["redis-tools"], "redis-cli 7 or later")
+}
+
 /// Installs what a program is in, if it is not there.
 fn install(program: &str, packages: &[&str], what: &str) -> Result<()> {
     if installed(program) {

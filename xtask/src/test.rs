@@ -13,6 +13,7 @@ use crate::{
 pub(crate) fn run_gate() -> Result<()> {
     step("set up", || {
         setup::servers_and_guests()?;
+        setup::clients()?;
         setup::browser()?;
         setup::axe().map(drop)
     })?;

@@ -7,8 +7,6 @@ use toml::Table;
 use super::strict::{Section, Wrong, bytes, count, span};
 use crate::{engine::Limits, size};
 
-const KEYS: [&str; 8] = ["timeout", "cpu", "memory", "tables", "result", "log", "transfer", "handles"];
-
 const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_hours(24);
 const KIB: u64 = 1 << 10;
@@ -37,14 +35,18 @@ pub struct AskedLimits {
 }
 
 impl AskedLimits {
+    /// The keys of such a table.
+    pub const KEYS: [&str; 8] =
+        ["timeout", "cpu", "memory", "tables", "result", "log", "transfer", "handles"];
+
     /// Reads a table of limits that stands under `path`.
     pub fn parse(path: &str, table: &Table) -> Result<Self, Wrong> {
-        Self::read(&Section::new(path, table, &KEYS)?)
+        Self::read(&Section::new(path, table, &Self::KEYS)?)
     }
 
     /// Reads the table under `key`, if there is one.
     pub(super) fn under(section: &Section<'_>, key: &str) -> Result<Self, Wrong> {
-        section.section(key, &KEYS)?.map_or_else(|| Ok(Self::default()), |limits| Self::read(&limits))
+        section.section(key, &Self::KEYS)?.map_or_else(|| Ok(Self::default()), |limits| Self::read(&limits))
     }
 
     fn read(limits: &Section<'_>) -> Result<Self, Wrong> {

@@ -7,17 +7,6 @@ use toml::Table;
 use super::strict::{Section, Wrong, bytes, count, span};
 use crate::engine::{CompileBounds, EngineConfig, Parts};
 
-const KEYS: [&str; 8] = [
-    "core-instances",
-    "memories",
-    "tables",
-    "file-size",
-    "code-size",
-    "compile-cpu",
-    "compile-time",
-    "compile-memory",
-];
-
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const KIB: u64 = 1 << 10;
@@ -46,9 +35,21 @@ impl Default for AdmissionBounds {
 }
 
 impl AdmissionBounds {
+    /// The keys of the table.
+    pub const KEYS: [&str; 8] = [
+        "core-instances",
+        "memories",
+        "tables",
+        "file-size",
+        "code-size",
+        "compile-cpu",
+        "compile-time",
+        "compile-memory",
+    ];
+
     /// Reads the table `admission`.
     pub fn parse(table: &Table) -> Result<Self, Wrong> {
-        let said = Section::new("admission", table, &KEYS)?;
+        let said = Section::new("admission", table, &Self::KEYS)?;
         let default = Self::default();
         // The pool is reserved for as many: more than these are a mistake.
         let parts = Parts {

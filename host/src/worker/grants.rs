@@ -69,13 +69,15 @@ enum Setting {
 }
 
 impl GrantTable {
+    /// The keys of one job's table.
+    pub const KEYS: [&str; 5] = ["http", "secrets", "env", "submits", "scratch"];
+
     /// Reads the table `grants`.
     pub fn parse(grants: &Table) -> Result<Self, Wrong> {
         let jobs = Section::open("grants", grants);
         let grant = |name: &str| {
             let job = name.parse::<JobName>().map_err(|error| jobs.wrong(name, error))?;
-            let known = ["http", "secrets", "env", "submits", "scratch"];
-            let Some(grant) = jobs.section(name, &known)? else { return Ok((job, Written::default())) };
+            let Some(grant) = jobs.section(name, &Self::KEYS)? else { return Ok((job, Written::default())) };
             Ok((job, written(&grant)?))
         };
         jobs.keys().map(grant).collect::<Result<_, Wrong>>().map(Self)
@@ -91,6 +93,11 @@ impl GrantTable {
                 .into_iter()
                 .collect(),
         )
+    }
+
+    /// The jobs that are granted something.
+    pub fn jobs(&self) -> impl Iterator<Item = &JobName> {
+        self.0.keys()
     }
 
     /// Reads secrets and variables from where they are. The error names the key and the fix.

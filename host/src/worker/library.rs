@@ -399,7 +399,7 @@ impl Stamp {
 }
 
 /// The files that are meant as plugins. A directory that is not there has none.
-fn plugins_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn plugins_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

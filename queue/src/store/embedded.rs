@@ -15,6 +15,7 @@ pub mod dump;
 mod keyspace;
 mod lua;
 mod number;
+mod read_only;
 mod reader;
 mod writer;
 
@@ -35,6 +36,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub use self::read_only::{CannotRead, ReadOnly};
 use self::{
     channels::Channels,
     database::Handle,

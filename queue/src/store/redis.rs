@@ -5,6 +5,7 @@
 //! a new one; nothing is sent again from here, because only the caller knows for how long that is
 //! of use.
 
+mod facts;
 mod listener;
 
 use std::{
@@ -25,6 +26,7 @@ use redis::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::Mutex;
 
+pub use self::facts::{Asked, Facts, Memory};
 use super::{Answer, Durability, Reply, Scanned, Script, Store, StoreError, Subscription};
 use crate::queue::PREFIX;
 
@@ -240,35 +242,10 @@ impl Store for Redis {
 
     fn check(&self) -> Answer<'_, Durability> {
         Box::pin(async move {
-            let info = self.info().await.map_err(|error| trouble("INFO", &error))?;
-            let field = |name: &str| info.get(name).map(String::as_str).unwrap_or_default();
-            let version = field("redis_version");
-            let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-            if major.is_none_or(|major| major < 7) {
-                return Err(StoreError::Unfit(format!(
-                    "Redis has version {version:?} and must have 7 or later: upgrade it"
-                )));
-            }
-            let policy = field("maxmemory_policy");
-            if policy != "noeviction" {
-                return Err(StoreError::Unfit(format!(
-                    "Redis has maxmemory-policy {policy:?} and may drop tasks: \
-                     CONFIG SET maxmemory-policy noeviction"
-                )));
-            }
-            if field("aof_enabled") != "1" {
-                return Ok(Durability::None);
-            }
-            let appendfsync = match self.setting("appendfsync").await {
-                Err(error) if error.is_io_error() => return Err(trouble("CONFIG", &error)),
-                // A user that may not read the configuration gets the weaker promise.
-                setting => setting.ok().flatten(),
-            };
-            Ok(match appendfsync.as_deref() {
-                Some("always") => Durability::Always,
-                Some("no") => Durability::None,
-                _ => Durability::EverySecond,
-            })
+            let facts = self.facts().await?;
+            facts.version()?;
+            facts.eviction()?;
+            Ok(facts.durability())
         })
     }
 }

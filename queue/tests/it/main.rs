@@ -10,6 +10,7 @@ mod keys;
 mod kin;
 mod life;
 mod limits;
+mod looking;
 mod model;
 mod schedules;
 mod series;

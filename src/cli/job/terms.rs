@@ -50,7 +50,7 @@ impl TermsArgs {
 }
 
 /// Where the user's caches are.
-fn cache_dir() -> Option<PathBuf> {
+pub(in crate::cli) fn cache_dir() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
     caches.map(|caches| caches.join("sentinel/compiled"))

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase};
+use redb::ReadableDatabase;
 
 use super::{
     commands,
@@ -28,7 +28,7 @@ impl Readers {
     /// Runs a script. It blocks its thread while it reads from the disk.
     pub(super) fn run(
         &self,
-        database: &Database,
+        database: &impl ReadableDatabase,
         script: Script,
         args: &[Bytes],
     ) -> Result<Reply, StoreError> {
@@ -44,7 +44,11 @@ impl Readers {
 }
 
 /// Some keys that begin with `prefix`, and the first of those that were not looked at.
-pub(super) fn scan(database: &Database, prefix: &[u8], from: &[u8]) -> Result<Scanned, StoreError> {
+pub(super) fn scan(
+    database: &impl ReadableDatabase,
+    prefix: &[u8],
+    from: &[u8],
+) -> Result<Scanned, StoreError> {
     let keys = snapshot(database)?.keys(prefix, from, SCANNED).map_err(|error| match error {
         Trouble::Refused(text) => StoreError::Broken(text),
         Trouble::Storage(error) => unavailable(error),
@@ -56,7 +60,7 @@ pub(super) fn scan(database: &Database, prefix: &[u8], from: &[u8]) -> Result<Sc
 }
 
 fn read(
-    database: &Database,
+    database: &impl ReadableDatabase,
     interpreter: &Interpreter,
     script: Script,
     args: &[Bytes],
@@ -68,7 +72,7 @@ fn read(
     )
 }
 
-fn snapshot(database: &Database) -> Result<Keyspace<impl Rows + use<>>, StoreError> {
+fn snapshot<D: ReadableDatabase>(database: &D) -> Result<Keyspace<impl Rows + use<D>>, StoreError> {
     let transaction = database.begin_read().map_err(unavailable)?;
     let rows = transaction.open_table(ROWS).map_err(unavailable)?;
     Ok(Keyspace::over(rows))

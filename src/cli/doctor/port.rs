@@ -1,0 +1,50 @@
+//! The port of the API: free, or served by Sentinel already, or by somebody else.
+
+use std::{io::ErrorKind, net::TcpListener};
+
+use crate::{
+    cli::{
+        client::{self, Client},
+        finding::Finding,
+        out::on_one_line,
+    },
+    config::Config,
+};
+
+/// Who listens there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listener {
+    Nobody,
+    Sentinel,
+    /// Somebody else, or it cannot be known.
+    Other,
+}
+
+pub(super) fn look(config: &Config) -> (Listener, Finding) {
+    let listen = config.listen;
+    match TcpListener::bind(listen) {
+        Ok(_) => (Listener::Nobody, Finding::ok("port", format!("{listen} is free"))),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => match served(config) {
+            Some(version) => {
+                let says = format!("{listen} is served by Sentinel {version}");
+                (Listener::Sentinel, Finding::ok("port", says))
+            }
+            None => {
+                let fix = "stop what listens there, or choose another with --listen";
+                let says = format!("listen: {listen} is taken by another program");
+                (Listener::Other, Finding::failed("port", says, fix))
+            }
+        },
+        Err(error) => {
+            let fix = "choose an address of this machine, and a port from 1024 on, with --listen";
+            (Listener::Other, Finding::failed("port", format!("listen: {listen}: {error}"), fix))
+        }
+    }
+}
+
+/// The version of the Sentinel that answers there, if one does.
+fn served(config: &Config) -> Option<String> {
+    let document = Client::to_check(&config.local_url()).get("/openapi.json").ok()?;
+    let info = &client::parse(&document).ok()?["info"];
+    (info["title"] == "Sentinel").then(|| on_one_line(info["version"].as_str().unwrap_or("of no version")))
+}
