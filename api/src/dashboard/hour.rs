@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use sentinel_queue::{
-    ErrorKind, Millis,
+    ErrorKind, JobName, Millis, QueueName,
     series::{Histogram, PairPoint, Point},
 };
 
@@ -166,8 +166,8 @@ pub(super) async fn of(app: &App, caller: &Caller) -> Result<Hour, Problem> {
 
 /// Whether there is such a pair of queue and job for a caller.
 fn sees(caller: &Caller, pair: &PairPoint) -> bool {
-    let names = pair.job.parse().ok().zip(pair.queue.parse().ok());
-    names.is_some_and(|(job, queue)| caller.grant().covers(&job, &queue))
+    let (job, queue) = (pair.job.parse::<JobName>(), pair.queue.parse::<QueueName>());
+    job.is_ok_and(|job| queue.is_ok_and(|queue| caller.grant().covers(&job, &queue)))
 }
 
 #[cfg(test)]
