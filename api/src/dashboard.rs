@@ -42,6 +42,7 @@ pub(crate) use self::{
     errors::{accepts_pages, as_pages},
     form::{Sent, require_own_page},
     frame::{Section, Theme},
+    hour::Hours,
     theme::choose as choose_theme,
 };
 use crate::problem;

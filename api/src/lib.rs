@@ -88,6 +88,7 @@ struct App {
     watchers: Watchers,
     ends: Mutex<HashMap<Namespace, Ends>>,
     scrapes: Scrapes,
+    hours: dashboard::Hours,
     /// Places for clients that listen.
     listeners: Arc<Semaphore>,
 }
@@ -100,6 +101,7 @@ impl App {
             watchers: Watchers::new(queue.clone()),
             ends: Mutex::default(),
             scrapes: Scrapes::new(queue.clone()),
+            hours: dashboard::Hours::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS)),
             queue,
             config,

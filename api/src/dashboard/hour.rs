@@ -1,12 +1,18 @@
 //! The last hour in numbers, minute by minute, as charts take it. What the store keeps of it is taken
 //! apart here and nowhere else.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sentinel_queue::{
-    ErrorKind, Millis,
+    ErrorKind, JobName, Millis, Namespace, Queue, QueueName,
     series::{Histogram, PairPoint, Point},
+    store::StoreError,
 };
+use tokio::sync::Mutex;
 
 use super::words;
 use crate::{App, auth::Caller, problem::Problem};
@@ -16,6 +22,9 @@ const MINUTES: u64 = 60;
 
 /// As long as that.
 const LENGTH: Duration = Duration::from_secs(MINUTES * 60);
+
+/// How old what is shown may be: processes tell what they saw every few seconds.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// A minute.
 const MINUTE: u64 = 60_000;
@@ -158,16 +167,36 @@ impl Spread {
     }
 }
 
+/// The last hours that somebody looked at a moment ago: however many pages are open, the store is asked
+/// once in a while.
+#[derive(Default)]
+pub(crate) struct Hours(Mutex<HashMap<Namespace, (Instant, Arc<Vec<Point>>)>>);
+
+impl Hours {
+    async fn of(&self, queue: &Queue, namespace: &Namespace) -> Result<Arc<Vec<Point>>, StoreError> {
+        // Held while the store is asked, so that it is asked once.
+        let mut known = self.0.lock().await;
+        known.retain(|_, (asked, _)| asked.elapsed() < FRESH);
+        if let Some((_, points)) = known.get(namespace) {
+            return Ok(Arc::clone(points));
+        }
+        let asked = Instant::now();
+        let points = Arc::new(queue.series(namespace, LENGTH).await?);
+        known.insert(namespace.clone(), (asked, Arc::clone(&points)));
+        Ok(points)
+    }
+}
+
 /// The last hour of what a caller may see.
 pub(super) async fn of(app: &App, caller: &Caller) -> Result<Hour, Problem> {
-    let points = app.queue.series(&caller.namespace, LENGTH).await?;
+    let points = app.hours.of(&app.queue, &caller.namespace).await?;
     Ok(Hour::sum(&points, words::now(), |pair| sees(caller, pair)))
 }
 
 /// Whether there is such a pair of queue and job for a caller.
 fn sees(caller: &Caller, pair: &PairPoint) -> bool {
-    let names = pair.job.parse().ok().zip(pair.queue.parse().ok());
-    names.is_some_and(|(job, queue)| caller.grant().covers(&job, &queue))
+    let (job, queue) = (pair.job.parse::<JobName>(), pair.queue.parse::<QueueName>());
+    job.is_ok_and(|job| queue.is_ok_and(|queue| caller.grant().covers(&job, &queue)))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ on_both_homes! {
             bench.queue.sweep().await.unwrap();
         }
         assert_eq!(below(bench, parent, 50).await, children);
-        assert_eq!(below(bench, children[0], 50).await, []);
+        assert!(below(bench, children[0], 50).await.is_empty());
         // Those above are in what was submitted; the payload is not told.
         let kin = bench.queue.kin(&[children[0], TaskId::random(), parent], 0).await.unwrap();
         assert_eq!(kin.len(), 2, "an unknown one is left out");

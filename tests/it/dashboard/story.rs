@@ -206,7 +206,8 @@ impl Shop {
             transfer_bytes: 2_000 + self.chance(90_000),
         };
         let last = task.progression.attempt() >= 3;
-        let (verdict, log) = self.verdict(&job, last);
+        let id = task.definition.id.to_string();
+        let (verdict, log) = self.verdict(&job, &id, last);
         if let Verdict::Fail(error) = &verdict
             && error.kind == ErrorKind::Trap
         {
@@ -216,14 +217,14 @@ impl Shop {
             Verdict::Fail(error) | Verdict::Retry(error, _) => error.report.clone(),
             _ => ErrorReport::default(),
         };
-        let digest = format!("{:0<64}", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08");
-        let report = AttemptReport { usage, plugin_digest: Some(digest), error };
+        let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let report = AttemptReport { usage, plugin_digest: Some(digest.into()), error };
         let settlement = Settlement::of(&task, verdict, report, Bytes::from(log));
         self.turn(worker, vec![settlement], 0).await;
     }
 
     /// How an attempt goes, and what it prints.
-    fn verdict(&mut self, job: &str, is_last: bool) -> (Verdict, String) {
+    fn verdict(&mut self, job: &str, id: &str, is_last: bool) -> (Verdict, String) {
         let (now, chance) = (self.clock.load(Ordering::Relaxed), self.chance(1000));
         // For some minutes of the hour the customers' database was away.
         let is_away = (self.end - 23 * 60_000..self.end - 16 * 60_000).contains(&now);
@@ -233,14 +234,14 @@ impl Shop {
                 "503 from crm.example: upstream connect error, reset before headers",
                 None,
             )),
-            "sync-crm" if chance < 60 => Some((
+            "sync-crm" if id.ends_with('7') && chance < 995 => Some((
                 ErrorKind::Trap,
                 "panicked at src/lib.rs:87:31: index out of bounds: the len is 3 but the index is 7",
                 Some(
                     "0: sync_crm::merge_fields\n       at src/lib.rs:87:31\n1: sync_crm::run\n       at src/lib.rs:41:5\n2: sentinel:job/handler@0.1.0#run",
                 ),
             )),
-            "render-report" if chance < 50 => {
+            "render-report" if id.ends_with('3') => {
                 Some((ErrorKind::MemoryLimit, "the guest asked for more than 128 MiB of memory", None))
             }
             "resize-image" if chance < 12 => {
