@@ -117,7 +117,8 @@ impl Lab {
     fn prepare(&mut self, chapter: &Chapter<'_>, commands: &[Typed]) -> Result<(), String> {
         let first = commands.iter().find(|typed| listed(&typed.text).is_none());
         let Some(first) = first.filter(|_| self.servers.is_empty()) else { return Ok(()) };
-        if is_server(&self.counterpart(&first.text)) || units_started(&first.text).is_some() {
+        let starts_some = matches!(units_started(&first.text), Some(("start", _)));
+        if is_server(&self.counterpart(&first.text)) || starts_some {
             return Ok(());
         }
         let units = units_of(chapter);
