@@ -75,6 +75,54 @@ fn every_command_of_the_docs_runs_or_is_listed() {
 }
 
 #[test]
+fn what_a_page_says_wrongly_is_told() {
+    let page = Page::of(
+        "page.md".to_owned(),
+        r#"
+```sh
+make coffee
+sentinel job frobnicate
+curl -s localhost:8000/v1/tasks/nobody
+curl -s localhost:8000/healthz
+# {"status":"unwell"}
+cat /etc/passwd
+cargo xtask coffee
+sentinel submit "example-task
+```
+```sh
+sentinel submit example-task \
+    --wait          # this is as it should be
+# {"greeting":"Hello, …!"}
+id=$(sentinel submit example-task)
+test -n "$id"
+```
+"#,
+    );
+    let played = Lab::play_all(&page.chapters()[0]);
+    let failures = &played.failures;
+    for (index, (place, what)) in [
+        ("page.md:11", "this is not shell"),
+        ("page.md:3", "`make` is not known"),
+        ("page.md:4", "unrecognized subcommand"),
+        ("page.md:5", "unknown_task"),
+        (
+            "page.md:6",
+            r#"it answered
+{"status":"ok"}"#,
+        ),
+        ("page.md:8", "/etc/passwd is outside"),
+        ("page.md:9", "no command \"coffee\""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let failure = failures.get(index).map_or("nothing", |failure| failure);
+        assert!(failure.starts_with(place) && failure.contains(what), "{place}, {what}: {failure}");
+    }
+    assert_eq!((failures.len(), played.ran), (7, 3), "{failures:?}");
+}
+
+#[test]
 fn every_command_in_the_text_of_the_docs_is_one_that_sentinel_takes() {
     let failures: Vec<_> = pages().iter().flat_map(texts::wrong_commands).collect();
     assert_none(&failures, "A command in the text of a page must be one that `sentinel` takes.");

@@ -158,7 +158,10 @@ impl Lab {
             self.servers.follow(&text, &self.shell);
         } else {
             let program = command.split_whitespace().next().unwrap_or_default();
-            if !program.is_empty() && !mapping::RUNS.contains(&program) {
+            let name = program.split_once('=').map_or("", |(name, _)| name);
+            let is_assignment =
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !program.is_empty() && !is_assignment && !mapping::RUNS.contains(&program) {
                 return Err(format!("`{program}` is not known: it is neither run nor listed"));
             }
             self.run(typed)?;
