@@ -13,7 +13,7 @@ use super::{
     units,
 };
 
-const BUNDLED: [&str; 4] = ["example-task", "noop", "count-primes", "resize-image"];
+const BUNDLED: &[&str] = &["example-task", "noop", "count-primes", "resize-image"];
 
 pub(crate) struct Lab {
     shell: Shell,
@@ -233,7 +233,8 @@ impl Lab {
     /// Starts what a unit of the docs starts.
     pub(crate) fn serve_unit(&mut self, unit: &str) -> Result<(), String> {
         let text = units::command(unit).ok_or_else(|| format!("{} has no unit {unit}", mapping::UNITS))?;
-        self.servers.serve(&self.counterpart(&text), Some(unit), &self.shell)
+        let text = self.counterpart(&text);
+        self.servers.serve(&text, Some(unit), &self.shell)
     }
 
     /// Ends all workers.
@@ -263,7 +264,7 @@ impl Lab {
         while let Some(next) = rest.chars().next() {
             let fits = stands_for.iter().find(|(of, _)| rest.starts_with(of));
             let (skipped, with) = fits.map_or((next.len_utf8(), None), |(of, with)| (of.len(), Some(with)));
-            mapped.push_str(with.map_or(&rest[..skipped], |with| with));
+            mapped.push_str(with.map_or(&rest[..skipped], String::as_str));
             rest = &rest[skipped..];
         }
         mapped
