@@ -53,7 +53,9 @@ const AT_ONCE: usize = 4;
 #[test]
 fn every_command_of_the_docs_runs_or_is_listed() {
     let pages = pages();
-    let chapters: Vec<_> = pages.iter().flat_map(Page::chapters).collect();
+    let mut chapters: Vec<_> = pages.iter().flat_map(Page::chapters).collect();
+    let wanted = std::env::var(mapping::WANTED).unwrap_or_default();
+    chapters.retain(|chapter| chapter.to_string().contains(&wanted));
     let next = AtomicUsize::new(0);
     let (failures, ran) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -71,7 +73,10 @@ fn every_command_of_the_docs_runs_or_is_listed() {
     });
     assert_none(&failures.into_inner().expect("failures"), mapping::HELP);
     let ran = ran.into_inner();
-    assert!(ran > 60, "only {ran} commands were found: the docs are not read as they should be");
+    assert!(
+        ran > 60 || !wanted.is_empty(),
+        "only {ran} commands were found: the docs are not read as they should be"
+    );
 }
 
 #[test]
@@ -87,6 +92,8 @@ curl -s localhost:8000/healthz
 # {"status":"unwell"}
 cat /etc/passwd
 cargo xtask coffee
+```
+```sh
 sentinel submit "example-task
 ```
 ```sh
@@ -101,7 +108,7 @@ test -n "$id"
     let played = Lab::play_all(&page.chapters()[0]);
     let failures = &played.failures;
     for (index, (place, what)) in [
-        ("page.md:11", "this is not shell"),
+        ("page.md:12", "this is not shell"),
         ("page.md:3", "`make` is not known"),
         ("page.md:4", "unrecognized subcommand"),
         ("page.md:5", "unknown_task"),
