@@ -43,7 +43,11 @@ pub(crate) struct Typed {
 impl Page {
     pub(crate) fn read(root: &Path, file: &Path) -> Self {
         let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
-        let text = fs::read_to_string(file).expect("a page");
+        Self::of(name, &fs::read_to_string(file).expect("a page"))
+    }
+
+    /// A page with this text.
+    pub(crate) fn of(name: String, text: &str) -> Self {
         let (mut blocks, mut prose) = (Vec::<Block>::new(), Vec::new());
         let mut heading = String::new();
         let mut open: Option<Block> = None;
