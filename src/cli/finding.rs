@@ -45,18 +45,23 @@ impl Finding {
     }
 
     /// It is well.
-    pub(super) fn ok(check: &'static str, says: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, says: says.into(), fix: None }
+    pub(super) fn ok(check: &'static str, says: impl AsRef<str>) -> Self {
+        Self::new(check, Verdict::Ok, says.as_ref(), None)
     }
 
     /// It works, but.
-    pub(super) fn warning(check: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warning, says: says.into(), fix: Some(fix.into()) }
+    pub(super) fn warning(check: &'static str, says: impl AsRef<str>, fix: impl AsRef<str>) -> Self {
+        Self::new(check, Verdict::Warning, says.as_ref(), Some(fix.as_ref()))
     }
 
     /// It does not work.
-    pub(super) fn failed(check: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Failed, says: says.into(), fix: Some(fix.into()) }
+    pub(super) fn failed(check: &'static str, says: impl AsRef<str>, fix: impl AsRef<str>) -> Self {
+        Self::new(check, Verdict::Failed, says.as_ref(), Some(fix.as_ref()))
+    }
+
+    /// What is said may come from files and workers, and must not steer a terminal, also as JSON.
+    fn new(check: &'static str, verdict: Verdict, says: &str, fix: Option<&str>) -> Self {
+        Self { check, verdict, says: on_one_line(says), fix: fix.map(on_one_line) }
     }
 }
 
@@ -68,9 +73,9 @@ pub(super) fn has_failed(findings: &[Finding]) -> bool {
 /// Prints all for people, and how many there are of each verdict.
 pub(super) fn print(findings: &[Finding]) -> Result<()> {
     for Finding { check, verdict, says, fix } in findings {
-        out::line(format_args!("{:8} {check:13} {}", verdict.as_str(), on_one_line(says)))?;
+        out::line(format_args!("{:8} {check:13} {says}", verdict.as_str()))?;
         if let Some(fix) = fix {
-            out::line(format_args!("{:8} {:13} fix: {}", "", "", on_one_line(fix)))?;
+            out::line(format_args!("{:8} {:13} fix: {fix}", "", ""))?;
         }
     }
     let of = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
