@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
-use sentinel_testkit::{Authority, RedisServer};
+use sentinel_testkit::{Authority, RedisServer, wait_for};
 use serde_json::Value;
 
-use crate::cluster::{self, Dev, Stack, free_address};
+use crate::cluster::{self, Dev, Process, Stack, free_address};
 
 /// What the doctor said.
 struct Said {
@@ -238,6 +238,23 @@ fn a_certificate_that_ends_and_a_port_that_is_taken_are_found() {
     said.assert("port", "failed", "taken by another program");
     write(authority.issue(&["queue.example"]));
     look().assert("certificate", "ok", "more days");
+}
+
+/// As a server does that listens on an address of this machine's network.
+#[test]
+fn a_server_whose_certificate_is_of_the_name_that_others_call_is_known() {
+    let dir = with_a_plugin();
+    let issued = Authority::new().issue(&["queue.example"]);
+    fs::write(dir.path().join("cert.pem"), issued.cert).unwrap();
+    fs::write(dir.path().join("key.pem"), issued.key).unwrap();
+    let (api, _) = free_address();
+    // Loopback, but not written as one.
+    let address = format!("[::ffff:127.0.0.1]:{}", api.port);
+    let args = ["--listen", &address, "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let mut dev = Process::start(&[&["dev"][..], &args].concat(), dir.path());
+    wait_for("the port", || std::net::TcpStream::connect(&address).ok());
+    doctor(dir.path(), &args).assert("port", "ok", "served by Sentinel");
+    assert_eq!(dev.terminate(), Some(0));
 }
 
 #[test]

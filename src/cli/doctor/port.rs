@@ -42,9 +42,9 @@ pub(super) fn look(config: &Config) -> (Listener, Finding) {
     }
 }
 
-/// The version of the Sentinel that answers there, if one does.
+/// The version of the Sentinel that answers there, if one does. The address is in use, and thereby one of this machine.
 fn served(config: &Config) -> Option<String> {
-    let document = Client::to_check(&config.local_url()).get("/openapi.json").ok()?;
+    let document = Client::to_check_here(&config.local_url()).get("/openapi.json").ok()?;
     let info = &client::parse(&document).ok()?["info"];
     (info["title"] == "Sentinel").then(|| on_one_line(info["version"].as_str().unwrap_or("of no version")))
 }
