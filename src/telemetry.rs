@@ -104,15 +104,11 @@ impl<W: Write> Write for Escaping<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let acts = |c: char| c.is_control() && c != '\n';
-        match text.contains(acts) {
-            false => self.0.write_all(line)?,
-            true => {
-                let escaped = text.chars().fold(String::new(), |escaped, c| match acts(c) {
-                    true => escaped + &format!("\\u{:04x}", u32::from(c)),
-                    false => escaped + c.encode_utf8(&mut [0; 4]),
-                });
-                self.0.write_all(escaped.as_bytes())?;
-            }
+        if text.contains(acts) {
+            let escape = |c: char| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+            self.0.write_all(text.chars().map(escape).collect::<String>().as_bytes())?;
+        } else {
+            self.0.write_all(line)?;
         }
         Ok(line.len())
     }

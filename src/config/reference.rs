@@ -52,23 +52,19 @@ enum Kind {
 
 /// The whole reference.
 pub(crate) fn reference() -> String {
-    let mut text = prose(INTRO);
+    let mut parts = vec![prose(INTRO)];
     for key in Key::all() {
-        text.push('\n');
-        text += &prose(&key.meaning);
-        text += &prose(&key.facts());
-        text += &format!("#{} = {}\n", key.name, key.shown());
+        let line = format!("#{} = {}\n", key.name, key.shown());
+        parts.extend(["\n".to_owned(), prose(&key.meaning), prose(&key.facts()), line]);
     }
     for table in Table::all() {
-        text.push('\n');
-        text += &prose(table.meaning);
-        text += &format!("#[{}]\n", table.header);
+        parts.extend(["\n".to_owned(), prose(table.meaning), format!("#[{}]\n", table.header)]);
         for TableKey { name, meaning, form, default, value } in table.keys {
-            text += &prose(&format!("{meaning} {form}. Default: {default}."));
-            text += &format!("#{name} = {value}\n");
+            let meaning = prose(&format!("{meaning} {form}. Default: {default}."));
+            parts.extend([meaning, format!("#{name} = {value}\n")]);
         }
     }
-    text
+    parts.concat()
 }
 
 impl Key {

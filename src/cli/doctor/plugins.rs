@@ -28,34 +28,34 @@ pub(super) struct Admitted {
 
 /// Admits all there are. Blocks while they are compiled, and must not be called on a runtime.
 pub(super) fn look(config: &Config) -> Admitted {
-    let mut admitted = Admitted { findings: Vec::new(), memory_limits: Vec::new() };
+    let mut found = Admitted { findings: Vec::new(), memory_limits: Vec::new() };
     let admitter = match admitter(config) {
         Ok(admitter) => admitter,
         Err(error) => {
             let fix = "mend that first: no plugin can be looked at without an engine";
-            admitted.findings.push(Finding::failed("plugins", format!("{error:#}"), fix));
-            return admitted;
+            found.findings.push(Finding::failed("plugins", format!("{error:#}"), fix));
+            return found;
         }
     };
-    let files = files(&config.plugins, &mut admitted.findings);
+    let files = files(&config.plugins, &mut found.findings);
     if files.is_empty() {
         let fix = "put NAME.wasm into a plugins directory, or name another with --plugins";
-        admitted.findings.push(Finding::warning("plugins", "there are none: tasks wait", fix));
+        found.findings.push(Finding::warning("plugins", "there are none: tasks wait", fix));
     }
     for file in files {
         match admitter.admit(&file) {
             Ok(job) => {
-                admitted.memory_limits.push(job.plugin.limits().memory_bytes);
-                admitted.findings.push(well(&file, &job));
+                found.memory_limits.push(job.plugin.limits().memory_bytes);
+                found.findings.push(well(&file, &job));
             }
             Err(Refused { reason, .. }) => {
                 let reason = format!("{} is refused: {reason}", file.display());
                 let fix = "as it says; `sentinel job check` on the file tells more";
-                admitted.findings.push(Finding::failed("plugin", reason, fix));
+                found.findings.push(Finding::failed("plugin", reason, fix));
             }
         }
     }
-    admitted
+    found
 }
 
 fn admitter(config: &Config) -> anyhow::Result<Admitter> {
