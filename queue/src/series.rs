@@ -207,14 +207,22 @@ impl Queue {
     /// Tells the store what this process saw happen since it was told last; answers of how many pairs of
     /// queue and job. After an error the same is told again by the next call: it is counted once.
     pub async fn observe(&self) -> Result<usize, StoreError> {
-        let Some(batch) = self.seen.tally().take() else { return Ok(0) };
-        let mut args = vec![text(&self.seen.teller), text(&batch.number)];
-        for (namespace, pair, numbers) in &batch.sums {
-            args.extend([text(namespace), Bytes::from(pair.clone()), numbers.write()]);
+        let mut told = 0;
+        loop {
+            let Some(batch) = self.seen.tally().take() else { return Ok(told) };
+            let mut args = vec![text(&self.seen.teller), text(&batch.number)];
+            for (namespace, pair, numbers) in &batch.sums {
+                args.extend([text(namespace), Bytes::from(pair.clone()), numbers.write()]);
+            }
+            self.call(Script::Observe, args).await?;
+            told += batch.sums.len();
+            let mut tally = self.seen.tally();
+            tally.told(batch.number);
+            // What came meanwhile is for the next time.
+            if !tally.has_more() {
+                return Ok(told);
+            }
         }
-        self.call(Script::Observe, args).await?;
-        self.seen.tally().told(batch.number);
-        Ok(batch.sums.len())
     }
 
     /// What happened in a namespace in this last while, at most [`KEPT`], oldest first; spans in which

@@ -7,14 +7,15 @@
 --        1 if it is paused or 0, how many are ready, how many of these are parked, how long the oldest of
 --        them has been ready in milliseconds (or '')
 --
--- The oldest is looked for from priority to priority, in a bounded number of steps: behind so many
--- priorities an older one may be overlooked. Where waiting is worth priority, the first is taken to be it.
+-- The oldest is looked for from priority to priority, in a bounded number of steps, of which each queue
+-- gets its share: behind so many priorities an older one may be overlooked. Where waiting is worth
+-- priority, the first is taken to be it.
 -- use: clock record task ready
 
 local P, ns = KEYS[1], ARGV[2]
 local QUEUES = 500
 local PRIORITIES = 32
-local steps_left = 4096
+local steps_left = 1024
 
 -- When the first task of a set could have started.
 local function start_of(member)
@@ -24,12 +25,11 @@ local function start_of(member)
 end
 
 -- Since when the oldest task of a set has been ready, or nil.
-local function oldest_of(set, weight)
+local function oldest_of(set, weight, steps)
   local oldest
   local from = '-inf'
-  for _ = 1, PRIORITIES do
-    local first = steps_left > 0
-      and redis.call('ZRANGEBYSCORE', set, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1) or {}
+  for _ = 1, steps do
+    local first = redis.call('ZRANGEBYSCORE', set, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     steps_left = steps_left - 1
     if not first[1] then
       break
@@ -64,10 +64,11 @@ table.sort(queues, function(one, other)
 end)
 
 local reply = {}
-for _, queue in ipairs(queues) do
+for i, queue in ipairs(queues) do
   local settings = settings_of(queue.name)
-  local oldest = queue.ready > queue.parked and oldest_of(P .. 'r:' .. queue.name, settings.weight)
-  local parked = queue.parked > 0 and oldest_of(P .. 'parked:' .. queue.name, settings.weight)
+  local steps = math.max(1, math.min(PRIORITIES, math.floor(steps_left / (#queues - i + 1))))
+  local oldest = queue.ready > queue.parked and oldest_of(P .. 'r:' .. queue.name, settings.weight, steps)
+  local parked = queue.parked > 0 and oldest_of(P .. 'parked:' .. queue.name, settings.weight, steps)
   oldest = oldest and parked and math.min(oldest, parked) or oldest or parked
   reply[#reply + 1] = string.sub(queue.name, #ns + 2)
   reply[#reply + 1] = settings.paused and 1 or 0

@@ -11,6 +11,9 @@ use crate::names::Namespace;
 /// Between two flushes so many pairs are told apart; the rest is counted as one per namespace.
 const PAIRS: usize = 500;
 
+/// A call tells of so many pairs at most: the store does nothing else meanwhile.
+const CALL: usize = 50;
+
 /// What one call tells.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
@@ -24,6 +27,8 @@ pub(super) struct Tally {
     sums: BTreeMap<Namespace, BTreeMap<String, Numbers>>,
     pairs: usize,
     number: u64,
+    /// What is being told, a call at a time.
+    taken: Vec<(Namespace, String, Numbers)>,
     unanswered: Option<Batch>,
 }
 
@@ -38,17 +43,29 @@ impl Tally {
         sums.entry(pair).or_default()
     }
 
-    /// What is to be told: what was not answered for, or what came since.
+    /// What is to be told next: what was not answered for, or some of what came since.
     pub(super) fn take(&mut self) -> Option<Batch> {
-        if self.unanswered.is_none() && !self.sums.is_empty() {
-            self.number += 1;
-            self.pairs = 0;
-            let sums = std::mem::take(&mut self.sums).into_iter().flat_map(|(namespace, sums)| {
-                sums.into_iter().map(move |(pair, numbers)| (namespace.clone(), pair, numbers))
-            });
-            self.unanswered = Some(Batch { number: self.number, sums: sums.collect() });
+        if self.unanswered.is_none() {
+            if self.taken.is_empty() {
+                self.pairs = 0;
+                let sums = std::mem::take(&mut self.sums).into_iter().flat_map(|(namespace, sums)| {
+                    sums.into_iter().map(move |(pair, numbers)| (namespace.clone(), pair, numbers))
+                });
+                self.taken = sums.collect();
+            }
+            let count = self.taken.len().min(CALL);
+            if count > 0 {
+                self.number += 1;
+                self.unanswered =
+                    Some(Batch { number: self.number, sums: self.taken.drain(..count).collect() });
+            }
         }
         self.unanswered.clone()
+    }
+
+    /// Whether something was taken out that has not been told.
+    pub(super) fn has_more(&self) -> bool {
+        !self.taken.is_empty()
     }
 
     /// The store has answered for this.
@@ -86,7 +103,12 @@ mod tests {
             tally.of(&namespace, "q", &format!("j{job}")).submitted += 1;
         }
         tally.of(&namespace, "q", "j0").submitted += 1;
-        let sums = tally.take().unwrap().sums;
+        let mut sums = Vec::new();
+        while let Some(batch) = tally.take() {
+            assert!(batch.sums.len() <= CALL);
+            tally.told(batch.number);
+            sums.extend(batch.sums);
+        }
         assert_eq!(sums.len(), PAIRS + 1);
         let of = |pair: &str| sums.iter().find(|(_, own, _)| own == pair).unwrap().2.submitted;
         assert_eq!((of("other other"), of("q j0")), (PAIRS as u64, 2));

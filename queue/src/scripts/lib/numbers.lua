@@ -18,24 +18,22 @@ local SPAN = 30 * 1000
 local PAIRS = 500
 local OTHER = 'other other'
 
--- The numbers of both; names that are not known here are added like the others.
+-- The numbers of both; names that are not known here are added like the others. There are many more
+-- names in the first than in the second, as a rule, so that it is not taken apart.
 local function added(one, two)
-  local order, values = {}, {}
-  for name, value in string.gmatch(string.sub(one, 2) .. string.sub(two, 2), ' (%S+)=(%d+)') do
-    local before = values[name]
+  local changed, more = {}, ''
+  for name, value in string.gmatch(string.sub(two, 2), ' ([^ =]+)=(%d+)') do
+    local _, at = string.find(one, ' ' .. name .. '=', 1, true)
+    local before = at and tonumber(string.match(one, '^%d+', at + 1))
     if not before then
-      order[#order + 1] = name
-      values[name] = value
+      more = more .. ' ' .. name .. '=' .. value
     elseif name ~= 'p' then
-      values[name] = digits(tonumber(before) + tonumber(value))
-    elseif tonumber(value) > tonumber(before) then
-      values[name] = value
+      changed[name] = name .. '=' .. digits(before + tonumber(value))
+    elseif tonumber(value) > before then
+      changed[name] = name .. '=' .. value
     end
   end
-  for i, name in ipairs(order) do
-    order[i] = name .. '=' .. values[name]
-  end
-  return VERSION .. ' ' .. table.concat(order, ' ')
+  return (string.gsub(one, '([^ =]+)=%d+', changed)) .. more
 end
 
 -- Adds numbers to a hash; answers under which pairs.
