@@ -97,7 +97,10 @@ async fn pages_of_other_origins_are_let_in_only_if_they_are_named() {
     assert_eq!(header_of(&told, "access-control-allow-credentials"), None);
     assert_eq!(header_of(&told, "access-control-allow-methods"), Some("GET,POST,PUT,DELETE"));
     let headers = header_of(&told, "access-control-allow-headers").unwrap();
-    assert_eq!(headers, "authorization,content-type,idempotency-key,last-event-id,sentinel-namespace");
+    assert_eq!(
+        headers,
+        "authorization,content-type,idempotency-key,last-event-id,sentinel-namespace,traceparent,tracestate"
+    );
     let answer = open.send(submit(PAGE)).await;
     assert_eq!((answer.status, header_of(&answer, allowed)), (StatusCode::OK, Some(PAGE)));
     for other in ["https://evil.example", "http://dash.example", "https://dash.example:8443", "null"] {
