@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use sentinel_queue::{Queue, store::embedded::Embedded};
+use sentinel_queue::{Queue, series::observe_last, store::embedded::Embedded};
 
 use crate::{config::Config, serve, shutdown::Shutdown};
 

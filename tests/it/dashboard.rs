@@ -39,7 +39,7 @@ impl Scene {
     }
 
     /// A task that has failed.
-    fn failure(&self, payload: Value) -> String {
+    fn failure(&self, payload: &Value) -> String {
         let id = self.api().submit(&json!({ "payload": payload, "max_attempts": 1 }).to_string());
         wait_for("the failure", || (self.api().task(&id)["status"] == "FAILED").then_some(()));
         id
@@ -55,7 +55,7 @@ impl Scene {
 fn a_stranger_finds_out_why_a_task_failed_in_one_click() {
     let scene = Scene::start();
     scene.api().submit(r#"{"payload":{"job":"example-task"}}"#);
-    let id = scene.failure(json!({ "job": "hostile", "do": "panic", "message": "the disk is full" }));
+    let id = scene.failure(&json!({ "job": "hostile", "do": "panic", "message": "the disk is full" }));
     scene.go("/");
     scene.browser.follow("the disk is full");
     scene.wait_until_at(&format!("/tasks/{id}"));
@@ -105,7 +105,7 @@ fn a_page_that_is_open_shows_what_is_new() {
     let scene = Scene::start();
     scene.browser.run("window.isSamePage = true; arguments[0]()", vec![]);
     scene.browser.wait_for_text("live");
-    scene.failure(json!({ "job": "hostile", "do": "panic", "message": "just now" }));
+    scene.failure(&json!({ "job": "hostile", "do": "panic", "message": "just now" }));
     scene.browser.wait_for_text("just now");
     assert_eq!(scene.browser.run("arguments[0](window.isSamePage)", vec![]), true, "it was not loaded again");
     // Whoever wants it to stand still, makes it.
@@ -161,7 +161,7 @@ fn what_users_gave_does_nothing_in_a_browser() {
     let scene = Scene::start();
     let evil = "<script>window.harmed = 1</script><img src=x onerror=\"window.harmed = 2\">\" onmouseover=\"window.harmed = 3\" javascript:window.harmed=4";
     let payload = json!({ "job": "hostile", "do": "panic", "message": evil, evil: evil });
-    let id = scene.failure(payload);
+    let id = scene.failure(&payload);
     for path in
         ["/".to_owned(), "/tasks".into(), format!("/tasks/{id}"), format!("/tasks?tag={}", "%3Cscript%3E")]
     {

@@ -170,7 +170,10 @@ impl Spread {
 /// The last hours that somebody looked at a moment ago: however many pages are open, the store is asked
 /// once in a while.
 #[derive(Default)]
-pub(crate) struct Hours(Mutex<HashMap<Namespace, (Instant, Arc<Vec<Point>>)>>);
+pub(crate) struct Hours(Mutex<HashMap<Namespace, Asked>>);
+
+/// When the store was asked, and what it said.
+type Asked = (Instant, Arc<Vec<Point>>);
 
 impl Hours {
     async fn of(&self, queue: &Queue, namespace: &Namespace) -> Result<Arc<Vec<Point>>, StoreError> {

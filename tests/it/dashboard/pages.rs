@@ -18,8 +18,8 @@ const NARROW: (u32, u32) = (390, 844);
 fn scene() -> (Scene, Vec<(&'static str, String)>) {
     let scene = Scene::start();
     let api = scene.api();
-    let failed = scene.failure(json!({ "job": "hostile", "do": "panic", "message": "the disk is full" }));
-    scene.failure(json!({ "job": "hostile", "do": "memory" }));
+    let failed = scene.failure(&json!({ "job": "hostile", "do": "panic", "message": "the disk is full" }));
+    scene.failure(&json!({ "job": "hostile", "do": "memory" }));
     let done = api.submit(
         r#"{"payload":{"job":"example-task","name":"Ada","numbers":[3,1,2]},"tags":["customer:42"]}"#,
     );
