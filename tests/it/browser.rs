@@ -147,7 +147,7 @@ impl Browser {
         self.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true }));
     }
 
-    /// What the `DevTools` protocol answers.
+    /// What the protocol of the developer tools answers.
     pub(crate) fn cdp(&self, command: &str, params: Value) -> Value {
         let asked = Devtools { command: command.to_owned(), params };
         self.runtime
@@ -161,7 +161,7 @@ impl Browser {
     }
 }
 
-/// A command of the `DevTools` protocol, which `ChromeDriver` passes on.
+/// A command of the protocol of the developer tools, which `ChromeDriver` passes on.
 #[derive(Debug)]
 struct Devtools {
     command: String,

@@ -170,10 +170,10 @@ impl Spread {
 /// The last hours that somebody looked at a moment ago: however many pages are open, the store is asked
 /// once in a while.
 #[derive(Default)]
-pub(crate) struct Hours(Mutex<HashMap<Namespace, Known>>);
+pub(crate) struct Hours(Mutex<HashMap<Namespace, Asked>>);
 
-/// An hour, and when it was asked for.
-type Known = (Instant, Arc<Vec<Point>>);
+/// When the store was asked, and what it said.
+type Asked = (Instant, Arc<Vec<Point>>);
 
 impl Hours {
     async fn of(&self, queue: &Queue, namespace: &Namespace) -> Result<Arc<Vec<Point>>, StoreError> {

@@ -53,13 +53,13 @@ pub(super) fn pretty(json: &str, longest: usize) -> (String, bool) {
                 .max(first.len_utf8()),
         };
         let room = longest.saturating_sub(out.len());
-        let (token, left) = rest.split_at(length);
+        let (token, after) = rest.split_at(length);
         if token.len() > room {
             out.push_str(&token[..token.floor_char_boundary(room)]);
             return (out, false);
         }
         out.push_str(token);
-        rest = left.trim_start();
+        rest = after.trim_start();
     }
     (out, true)
 }
