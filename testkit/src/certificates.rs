@@ -41,7 +41,7 @@ impl Authority {
     ///
     /// If one of them is none.
     pub fn issue(&self, names: &[&str]) -> Issued {
-        self.sign(params(names))
+        self.sign(&params(names))
     }
 
     /// The same, valid until the beginning of a year.
@@ -52,10 +52,10 @@ impl Authority {
     pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
         let mut params = params(names);
         params.not_after = date_time_ymd(year, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Issued {
+    fn sign(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
         Issued { cert, key: key.serialize_pem() }
