@@ -43,7 +43,11 @@ pub(crate) struct Typed {
 impl Page {
     pub(crate) fn read(root: &Path, file: &Path) -> Self {
         let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
-        let text = fs::read_to_string(file).expect("a page");
+        Self::of(name, &fs::read_to_string(file).expect("a page"))
+    }
+
+    /// A page with this text.
+    pub(crate) fn of(name: String, text: &str) -> Self {
         let (mut blocks, mut prose) = (Vec::<Block>::new(), Vec::new());
         let mut heading = String::new();
         let mut open: Option<Block> = None;
@@ -157,9 +161,31 @@ fn is_whole(text: &str) -> bool {
     if text.trim_end().ends_with('\\') || is_within_document(text) {
         return false;
     }
+    let text = filled_in(text);
     let mut shell = Command::new("sh");
-    let shell = shell.args(["-n", "-c", text]).stdout(Stdio::null()).stderr(Stdio::null());
+    let shell = shell.args(["-n", "-c", &text]).stdout(Stdio::null()).stderr(Stdio::null());
     shell.status().expect("a shell").success()
+}
+
+/// What the reader is to fill in, such as `<task_id>`, as a word: the shell would take it for files.
+fn filled_in(text: &str) -> String {
+    let mut pieces = text.split('<');
+    let mut filled = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match piece.split_once('>') {
+            Some((name, rest))
+                if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') =>
+            {
+                filled.push_str(name);
+                filled.push_str(rest);
+            }
+            _ => {
+                filled.push('<');
+                filled.push_str(piece);
+            }
+        }
+    }
+    filled
 }
 
 /// Whether a here-document has begun and not ended: shells do not mind.

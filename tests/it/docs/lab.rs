@@ -14,7 +14,7 @@ use super::{
     units,
 };
 
-const BUNDLED: [&str; 4] = ["example-task", "noop", "count-primes", "resize-image"];
+const BUNDLED: &[&str] = &["example-task", "noop", "count-primes", "resize-image"];
 
 pub(crate) struct Lab {
     shell: Shell,
@@ -118,14 +118,16 @@ impl Lab {
     fn prepare(&mut self, chapter: &Chapter<'_>, commands: &[Typed]) -> Result<(), String> {
         let first = commands.iter().find(|typed| listed(&typed.text).is_none());
         let Some(first) = first.filter(|_| self.servers.is_empty()) else { return Ok(()) };
-        if is_server(&self.counterpart(&first.text)) || units_started(&first.text).is_some() {
-            return Ok(());
-        }
         let units = units_of(chapter);
-        if units.is_empty() {
-            return self.serve("sentinel dev");
+        if !units.is_empty() {
+            let starts_them = matches!(units_started(&first.text), Some(("start", _)));
+            return if starts_them {
+                Ok(())
+            } else {
+                units.iter().try_for_each(|unit| self.serve_unit(unit))
+            };
         }
-        units.iter().try_for_each(|unit| self.serve_unit(unit))
+        if is_server(&self.counterpart(&first.text)) { Ok(()) } else { self.serve("sentinel dev") }
     }
 
     /// Runs a command, or looks at one that cannot run; whether it ran.
@@ -158,7 +160,10 @@ impl Lab {
             self.servers.follow(&text, &self.shell);
         } else {
             let program = command.split_whitespace().next().unwrap_or_default();
-            if !program.is_empty() && !mapping::RUNS.contains(&program) {
+            let name = program.split_once('=').map_or("", |(name, _)| name);
+            let is_assignment =
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !program.is_empty() && !is_assignment && !mapping::RUNS.contains(&program) {
                 return Err(format!("`{program}` is not known: it is neither run nor listed"));
             }
             self.run(typed)?;
@@ -233,7 +238,8 @@ impl Lab {
     /// Starts what a unit of the docs starts.
     pub(crate) fn serve_unit(&mut self, unit: &str) -> Result<(), String> {
         let text = units::command(unit).ok_or_else(|| format!("{} has no unit {unit}", mapping::UNITS))?;
-        self.servers.serve(&self.counterpart(&text), Some(unit), &self.shell)
+        let text = self.counterpart(&text);
+        self.servers.serve(&text, Some(unit), &self.shell)
     }
 
     /// Ends all workers.
@@ -263,7 +269,7 @@ impl Lab {
         while let Some(next) = rest.chars().next() {
             let fits = stands_for.iter().find(|(of, _)| rest.starts_with(of));
             let (skipped, with) = fits.map_or((next.len_utf8(), None), |(of, with)| (of.len(), Some(with)));
-            mapped.push_str(with.map_or(&rest[..skipped], |with| with));
+            mapped.push_str(with.map_or(&rest[..skipped], String::as_str));
             rest = &rest[skipped..];
         }
         mapped

@@ -13,7 +13,10 @@ extend tests/it/docs/mapping.rs:
   GIVEN        what is there before the first command: files, a certificate, servers of the units of systemd
   LISTED       commands that cannot run in the gate, each with the reason
   ENDS_WITH    commands whose exit code is meant not to be 0
-What is no command is a `text` block.";
+What is no command is a `text` block. SENTINEL_DOCS='docs/operations.md, Scale' tries one heading alone.";
+
+/// The variable that names headings to try alone.
+pub(super) const WANTED: &str = "SENTINEL_DOCS";
 
 /// Programs that are run. A command that begins with another must be listed below.
 pub(super) const RUNS: &[&str] = &[

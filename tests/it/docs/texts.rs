@@ -81,6 +81,8 @@ pub(super) fn wrong_commands(page: &Page) -> Vec<String> {
 
 /// Why `sentinel` does not take these arguments; its help is asked for, so nothing is done.
 fn wrong_command(arguments: &str) -> Option<String> {
+    // What the reader is to fill in, the shell would take for files.
+    let arguments = arguments.replace(['<', '>'], "");
     let script = format!("exec \"$0\" {arguments} --help");
     let mut shell = Command::new("sh");
     let (is_well, said) = said(shell.args(["-c", &script, env!("CARGO_BIN_EXE_sentinel")]));
