@@ -241,9 +241,11 @@ impl Cli {
     /// Does what was said.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Dev(args) => serve(args, &mut many_threads(), dev::run),
-            Command::Api(args) => serve(args, &mut many_threads(), serve::api),
-            Command::Worker { question: None, server } => serve(server, &mut one_thread(), serve::worker),
+            Command::Dev(args) => serve("sentinel", args, &mut many_threads(), dev::run),
+            Command::Api(args) => serve("sentinel-api", args, &mut many_threads(), serve::api),
+            Command::Worker { question: None, server } => {
+                serve("sentinel-worker", server, &mut one_thread(), serve::worker)
+            }
             Command::Worker { question: Some(WorkerQuestion::List(client)), .. } => {
                 worker::list(&client.resolve()?)
             }
@@ -314,16 +316,21 @@ impl ClientArgs {
     }
 }
 
-/// Runs a server on the control runtime.
+/// Runs a server on the control runtime; `service` is its name among others' spans.
 fn serve<F: Future<Output = Result<()>>>(
+    service: &'static str,
     args: ServerArgs,
     control: &mut Builder,
     run: impl Fn(Config) -> F,
 ) -> Result<ExitCode> {
-    let config = args.resolve()?;
+    let mut config = args.resolve()?;
     telemetry::start(config.log);
+    let traces = telemetry::traces(config.collector.as_ref(), service)?;
+    config.traces = traces.clone();
     let runtime = control.thread_name("control").enable_all().build()?;
-    runtime.block_on(run(config))?;
+    let ended = runtime.block_on(run(config));
+    traces.close(telemetry::LAST_SPANS);
+    ended?;
     Ok(ExitCode::SUCCESS)
 }
 

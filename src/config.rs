@@ -23,6 +23,7 @@ use sentinel_queue::{
     lease::Served,
     steer::{Keep, Retention},
 };
+use sentinel_trace::{Collector, Traces};
 use serde::Deserialize;
 
 pub(crate) use self::{
@@ -82,6 +83,10 @@ pub(crate) struct ServerArgs {
     /// The private key of the certificate, as PEM, such as `key.pem`
     #[arg(long, env = "SENTINEL_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
+    /// The collector to tell of spans: the URL of its receiver for OTLP over HTTP, such as
+    /// `http://localhost:4318` [default: none, or as OpenTelemetry's own variables say]
+    #[arg(long, env = "SENTINEL_OTLP", value_name = "URL", hide_env_values = true)]
+    otlp: Option<String>,
     /// The form of the log [default: text]
     #[arg(long, env = "SENTINEL_LOG")]
     log: Option<LogFormat>,
@@ -172,6 +177,10 @@ pub(crate) struct Config {
     pub(crate) allow_origins: Vec<Origin>,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) log: LogFormat,
+    /// Who is told of spans.
+    pub(crate) collector: Option<Collector>,
+    /// The same, once that has begun.
+    pub(crate) traces: Traces,
     pub(crate) jobs: JobTerms,
 }
 
@@ -211,6 +220,8 @@ impl ServerArgs {
         let grace = self.grace.or(file.grace).unwrap_or_else(|| "30s".into());
         let grace = duration::parse(&grace).context("grace")?;
         let log = self.log.or(file.log).unwrap_or(LogFormat::Text);
+        let collector = self.otlp.or(file.otlp);
+        let collector = Collector::resolve("otlp", collector.as_deref(), |name| std::env::var(name).ok())?;
         Ok(Config {
             listen,
             redis: self.redis.or(file.redis),
@@ -223,6 +234,7 @@ impl ServerArgs {
                 served: served(self.queues.or(file.queues)).context("queues")?,
                 grace,
                 retention: retention(self.retain.or(file.retain)).context("retain")?,
+                traces: Traces::default(),
                 submits: BTreeMap::new(),
                 apart: Apart {
                     // This very program, also when the file has been replaced meanwhile.
@@ -235,6 +247,8 @@ impl ServerArgs {
             allow_origins: origins.context("allow-origin")?,
             tls,
             log,
+            collector,
+            traces: Traces::default(),
             jobs: JobTerms::of(&file.grants, &file.ceilings, &file.admission)?,
         })
     }
@@ -474,6 +488,7 @@ mod tests {
             ("tls-cert = \"cert.pem\"", "--tls-key"),
             ("tls-key = \"key.pem\"", "--tls-cert"),
             ("allow-origin = [\"dash.example\"]", "allow-origin"),
+            ("otlp = \"localhost:4318\"", "otlp"),
             ("queues = [\"a b\"]", "queues"),
             ("queues = [\"a=0\"]", "share"),
             ("queues = [\"A/b\"]", "namespace"),

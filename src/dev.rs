@@ -19,7 +19,7 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         None => embedded(&config).await?,
     };
     let server = serve::api_server(&queue, &config).await?;
-    let worker = serve::new_worker(queue, &config).await?;
+    let worker = serve::new_worker(queue.clone(), &config).await?;
     tracing::info!(
         api = config.local_url(), docs = format!("{}/docs", config.local_url()), data = %config.data_dir.display(),
         "sentinel dev is up"
@@ -29,7 +29,10 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         async move { server.serve(listener, shutdown.wait()).await }
     });
     worker.run(shutdown.wait()).await;
-    api.await.context("the API crashed")?.context("the API ended")
+    api.await.context("the API crashed")?.context("the API ended")?;
+    // The worker told what it saw, and this of the API since then.
+    observe_last(&queue).await;
+    Ok(())
 }
 
 /// The store on disk. Whoever held leases in it is gone: it is this process's alone.

@@ -11,6 +11,7 @@ use sentinel_host::{
 };
 use sentinel_queue::{
     Queue,
+    series::{observe_for_ever, observe_last},
     store::{Durability, redis::Redis},
     sweeper::sweep_for_ever,
 };
@@ -28,9 +29,12 @@ pub(crate) async fn api(config: Config) -> Result<()> {
     let server = api_server(&queue, &config).await?;
     let listener = listen(&config).await?;
     let sweeping = tokio::spawn(sweep_for_ever(queue.clone(), config.worker.retention));
+    let observing = tokio::spawn(observe_for_ever(queue.clone()));
     tracing::info!(url = config.local_url(), "the API listens");
     server.serve(listener, shutdown.wait()).await.context("the API ended")?;
     sweeping.abort();
+    observing.abort();
+    observe_last(&queue).await;
     Ok(())
 }
 
@@ -88,6 +92,7 @@ pub(crate) async fn api_server(queue: &Queue, config: &Config) -> Result<Server>
         allowed_origins: config.allow_origins.clone(),
         has_tls: tls.is_some(),
         metrics: metrics.clone(),
+        traces: config.traces.clone(),
     };
     Ok(Server::new(sentinel_api::router(queue.clone(), api)).metrics(metrics).tls(tls))
 }
@@ -135,7 +140,7 @@ pub(crate) async fn new_worker(queue: Queue, config: &Config) -> Result<Worker> 
     } else if current.iter().count() == 0 {
         tracing::warn!(dirs = ?config.plugins, "no plugins: tasks wait until some worker has their jobs");
     }
-    let worker = WorkerConfig { submits, ..config.worker.clone() };
+    let worker = WorkerConfig { submits, traces: config.traces.clone(), ..config.worker.clone() };
     Worker::new(queue, plugins, worker).context("the worker did not start")
 }
 

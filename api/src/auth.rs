@@ -20,7 +20,7 @@ use sentinel_queue::{
 
 pub(crate) use self::{caller::Caller, keyring::Keyring};
 use crate::{
-    App, actions,
+    App, actions, dashboard,
     problem::{Code, Problem},
     routes::Need,
 };
@@ -55,22 +55,22 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
     if need == Need::Nothing {
         return next.run(Request::from_parts(head, body)).await;
     }
-    let caller = match caller(&app, &head).await {
-        Ok(caller) => caller,
+    let is_page = path.as_ref().is_some_and(|path| app.needs.is_page(path.as_str()));
+    let caller = match caller(&app, &head, is_page).await {
+        Ok(caller) => Arc::new(caller),
         Err(problem) => return refusal(problem, &head),
     };
     if let Some(scope) = missing(&caller, need) {
         let detail = format!("this needs a key with the scope {scope}: this one does not have it");
-        return Problem::of(Code::Forbidden, detail).into_response();
+        return known(Problem::of(Code::Forbidden, detail).into_response(), caller);
     }
     let admission = match rate::admit(&app, &caller).await {
         Ok(admission) => admission,
-        Err(problem) => return problem.into_response(),
+        Err(problem) => return known(problem.into_response(), caller),
     };
     if let Some(refused) = admission.as_ref().and_then(rate::Admission::refusal) {
-        return refused;
+        return known(refused, caller);
     }
-    let caller = Arc::new(caller);
     head.extensions.insert(Arc::clone(&caller));
     let request = Request::from_parts(head, body);
     let mut response = match need {
@@ -82,6 +82,12 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
     if let Some(admission) = admission {
         admission.tell(response.headers_mut());
     }
+    known(response, caller)
+}
+
+/// Tells those who show a refusal to people whom they show it to.
+fn known(mut response: Response, caller: Arc<Caller>) -> Response {
+    response.extensions_mut().insert(caller);
     response
 }
 
@@ -93,23 +99,24 @@ fn missing(caller: &Caller, need: Need) -> Option<Scope> {
 }
 
 /// Who sent a request.
-async fn caller(app: &App, head: &Parts) -> Result<Caller, Problem> {
+async fn caller(app: &App, head: &Parts, is_page: bool) -> Result<Caller, Problem> {
     let headers = &head.headers;
+    let named = || if is_page { caller::named_by_page(&head.uri) } else { caller::named(headers) };
     if !app.keyring.is_needed().await? {
-        return Caller::anybody(headers);
+        return named().map(Caller::anybody);
     }
     match shown(headers)? {
         Shown::Key(key) => {
             let known = app.keyring.key(key.id()).await?;
             let known = known.filter(|known| known.is_of(&key)).ok_or_else(unauthenticated)?;
-            Caller::of(known, headers)
+            Caller::of(known, named()?)
         }
         Shown::Session(token) => {
             if !is_from_here(&head.method, headers) {
                 let detail = "a session is for this server's own pages: send a key instead";
                 return Err(Problem::of(Code::CrossOrigin, detail));
             }
-            Caller::of(session(app, &token).await?, headers)
+            Caller::of(session(app, &token).await?, named()?)
         }
     }
 }
@@ -152,10 +159,8 @@ fn unauthenticated() -> Problem {
 
 /// A person at a browser is shown where to log in.
 fn refusal(problem: Problem, head: &Parts) -> Response {
-    let accepts = head.headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok());
-    let is_person = accepts.is_some_and(|accepts| accepts.contains("text/html"));
-    if is_person && head.method.is_safe() && problem.is(Code::Unauthenticated) {
-        return login::page(&head.uri, None);
+    if dashboard::accepts_pages(&head.headers) && head.method.is_safe() && problem.is(Code::Unauthenticated) {
+        return login::page(&head.uri, &head.headers, None);
     }
     problem.into_response()
 }

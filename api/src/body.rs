@@ -26,6 +26,23 @@ const ARRIVAL: Duration = Duration::from_secs(30);
 /// Reads a body that must be JSON and must not be larger than `limit`.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
     require_json(headers)?;
+    within(headers, body, limit).await
+}
+
+/// Reads what a form sent.
+pub(crate) async fn read_form(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Problem::of(
+            Code::NotJson,
+            "this is what a page's form is sent to, and takes nothing else",
+        ));
+    }
+    within(headers, body, limit).await
+}
+
+async fn within(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {

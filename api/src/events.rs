@@ -239,7 +239,7 @@ impl Listener {
     }
 }
 
-fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+pub(crate) fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     Arc::clone(&app.listeners).try_acquire_owned().map_err(|_| {
         Problem::of(Code::TooManyListeners, format!("{LISTENERS} clients listen already: come again later"))
     })
@@ -251,7 +251,7 @@ pub(crate) fn event(name: &str, data: &impl serde::Serialize) -> Event {
     Event::default().event(name).data(json)
 }
 
-fn stream_of(stream: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+pub(crate) fn stream_of(stream: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
     let mut response = Sse::new(stream).keep_alive(KeepAlive::default()).into_response();
     // A proxy must not keep events back.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));

@@ -21,7 +21,7 @@ use tower_http::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{ApiConfig, problem};
+use crate::{ApiConfig, problem, spans::InTrace};
 
 /// Smaller answers are sent as they are.
 const COMPRESSED: u64 = 1024;
@@ -67,8 +67,13 @@ impl RequestId {
         let named = named.filter(|id| (1..=LONGEST_ID).contains(&id.len()));
         match named.filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic())) {
             Some(id) => Self(id.into()),
-            None => Self(Uuid::now_v7().to_string().into()),
+            None => Self::new(),
         }
+    }
+
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        Self(Uuid::now_v7().to_string().into())
     }
 }
 
@@ -100,6 +105,8 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("sentinel-namespace"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
         ])
         .expose_headers([header::LOCATION, header::RETRY_AFTER, REQUEST_ID])
 }
@@ -111,9 +118,23 @@ async fn outermost(State(config): State<ApiConfig>, mut request: Request, next: 
     let method = request.method().clone();
     let is_page = request.uri().path().starts_with("/docs");
     // As important as the most important line in it, so that it is there whenever a line is.
-    let span = tracing::error_span!("request", id = id.as_str(), %method, path = request.uri().path());
+    let span = tracing::error_span!(
+        "request",
+        id = id.as_str(),
+        %method,
+        path = request.uri().path(),
+        trace_id = tracing::field::Empty,
+        span_id = tracing::field::Empty
+    );
+    let (place, told) = InTrace::of(&config.traces, &request, route.as_ref().map(MatchedPath::as_str), &id);
+    if let Some(place) = place {
+        let (trace_id, span_id) = place.ids();
+        span.record("trace_id", trace_id).record("span_id", span_id);
+        request.extensions_mut().insert(place);
+    }
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
+    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     let headers = response.headers_mut();
     for (name, value) in &HEADERS {
         headers.entry(name).or_insert_with(|| value.clone());
@@ -127,6 +148,9 @@ async fn outermost(State(config): State<ApiConfig>, mut request: Request, next: 
         headers.insert(REQUEST_ID, id);
     }
     let route = route.as_ref().map(MatchedPath::as_str);
+    if let Some(told) = told {
+        told.answered(response.status());
+    }
     config.metrics.answered(route, &method, response.status(), since.elapsed());
     response
 }

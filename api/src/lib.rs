@@ -10,6 +10,7 @@ mod actions;
 mod advertised;
 mod auth;
 mod body;
+mod dashboard;
 mod ends;
 mod events;
 mod health;
@@ -29,6 +30,7 @@ mod routes;
 mod schedules;
 mod segment;
 mod server;
+mod spans;
 mod steer;
 mod tasks;
 mod tls;
@@ -43,11 +45,12 @@ use std::{
 
 use axum::{Router, middleware};
 use sentinel_queue::{Namespace, Queue};
+use sentinel_trace::Traces;
 use tokio::sync::Semaphore;
 
 use self::{
-    advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, problem::Problem, routes::Needs,
-    watch::Watchers,
+    advertised::Advertised, auth::Keyring, ends::Ends, events::LISTENERS, metrics::Scrapes, problem::Problem,
+    routes::Needs, watch::Watchers,
 };
 pub use self::{
     auth::Auth,
@@ -71,6 +74,8 @@ pub struct ApiConfig {
     pub has_tls: bool,
     /// What it counts.
     pub metrics: Metrics,
+    /// Who is told of requests that submit tasks.
+    pub traces: Traces,
 }
 
 /// What all handlers share.
@@ -82,6 +87,8 @@ struct App {
     advertised: Advertised,
     watchers: Watchers,
     ends: Mutex<HashMap<Namespace, Ends>>,
+    scrapes: Scrapes,
+    hours: dashboard::Hours,
     /// Places for clients that listen.
     listeners: Arc<Semaphore>,
 }
@@ -93,6 +100,8 @@ impl App {
             advertised: Advertised::new(queue.clone()),
             watchers: Watchers::new(queue.clone()),
             ends: Mutex::default(),
+            scrapes: Scrapes::new(queue.clone()),
+            hours: dashboard::Hours::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS)),
             queue,
             config,
@@ -121,6 +130,7 @@ pub fn router(queue: Queue, config: ApiConfig) -> Router {
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), host::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), dashboard::as_pages))
         .with_state(Arc::clone(&app));
     layers::around(routes, &app.config)
 }

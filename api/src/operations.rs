@@ -8,7 +8,11 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sentinel_queue::{list::Filter, request, steer::OperationKind};
+use sentinel_queue::{
+    list::Filter,
+    request,
+    steer::{Operation, OperationKind},
+};
 
 use crate::{
     App,
@@ -48,7 +52,8 @@ pub(crate) async fn start(
 ) -> Result<Response, Problem> {
     let id = app.queue.start_operation(kind, filter, dry_run).await?;
     let location = format!("/v1/operations/{id}");
-    let view = find(app, caller, id).await?;
+    let operation = find(app, caller, &id).await?;
+    let view = OperationView::of(id, &operation);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response())
 }
 
@@ -64,14 +69,15 @@ pub(crate) async fn get(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<OperationView>, Problem> {
-    find(&app, &caller, id).await.map(Json)
+    let operation = find(&app, &caller, &id).await?;
+    Ok(Json(OperationView::of(id, &operation)))
 }
 
-async fn find(app: &App, caller: &Caller, id: String) -> Result<OperationView, Problem> {
-    let found = app.queue.operation(&id).await?;
-    let operation = found.filter(|found| found.namespace == caller.namespace).ok_or_else(|| {
+/// An operation, if there is one for this caller.
+pub(crate) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Operation, Problem> {
+    let found = app.queue.operation(id).await?;
+    found.filter(|found| found.namespace == caller.namespace).ok_or_else(|| {
         let shown: String = id.chars().take(64).collect();
         Problem::of(Code::UnknownOperation, format!("no operation has the id {shown:?}"))
-    })?;
-    Ok(OperationView::of(id, &operation))
+    })
 }

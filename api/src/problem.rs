@@ -122,7 +122,7 @@ codes! {
 pub(crate) const CHALLENGE: &str = "Bearer realm=\"sentinel\"";
 
 /// An error as clients see it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// A URI that names the kind of error.
     #[serde(rename = "type")]
@@ -173,6 +173,22 @@ impl Problem {
     /// Whether it is of this kind.
     pub(crate) fn is(&self, code: Code) -> bool {
         self.code == code
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(crate) fn errors(&self) -> &[FieldError] {
+        &self.errors
     }
 
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
@@ -256,6 +272,8 @@ impl IntoResponse for Problem {
         if self.is(Code::Unauthenticated) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
+        // For those who show it to people as a page.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -1,14 +1,13 @@
 //! The one table of routes: it makes the router, the document, and who may ask for what.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use axum::{
     Router,
     http::Method,
-    response::Redirect,
     routing::{MethodRouter, get, post},
 };
 use sentinel_queue::keys::Scope::{self, Admin, Operate, Read, Submit};
@@ -22,8 +21,8 @@ use utoipa_swagger_ui::SwaggerUi;
 #[allow(clippy::enum_glob_use, reason = "the table is read by its words")]
 use crate::problem::Code::{self, *};
 use crate::{
-    App, actions, auth::login, events, health, jobs, keys, metrics, openapi, operations, queues, schedules,
-    steer, tasks, workers,
+    App, actions, auth::login, dashboard, events, health, jobs, keys, metrics, openapi, operations, queues,
+    schedules, steer, tasks, workers,
 };
 
 /// What a request must bring to be let through.
@@ -39,7 +38,11 @@ pub(crate) enum Need {
 
 /// What each route needs: by its path as it was declared, its methods.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Needs(HashMap<String, Vec<(Method, Need)>>);
+pub(crate) struct Needs {
+    needs: HashMap<String, Vec<(Method, Need)>>,
+    /// The paths of pages for people.
+    pages: HashSet<String>,
+}
 
 impl Needs {
     /// What a request needs. There is nothing at an address without a path, which is for whoever has a
@@ -47,13 +50,18 @@ impl Needs {
     pub(crate) fn of(&self, method: &Method, path: Option<&str>) -> Need {
         let Some(path) = path else { return Need::Key };
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let Some(methods) = self.0.get(path) else { return Need::Scope(Admin) };
+        let Some(methods) = self.needs.get(path) else { return Need::Scope(Admin) };
         // An address that is there and does not take the method says so to whoever has a key.
         methods.iter().find(|(taken, _)| taken == method).map_or(Need::Key, |(_, need)| *need)
     }
 
+    /// Whether there is a page for people at a path.
+    pub(crate) fn is_page(&self, path: &str) -> bool {
+        self.pages.contains(path)
+    }
+
     fn add(&mut self, method: Method, path: &str, need: Need) {
-        self.0.entry(path.to_owned()).or_default().push((method, need));
+        self.needs.entry(path.to_owned()).or_default().push((method, need));
     }
 }
 
@@ -105,10 +113,7 @@ pub(crate) fn table() -> (Router<Arc<App>>, Needs, OpenApi) {
         .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::get))
         .route(Need::Scope(Admin), &[UnknownKey], routes!(keys::revoke))
         .route(Need::Scope(Admin), &[], routes!(actions::list))
-        .page(Need::Nothing, "/login", get(login::show).post(login::log_in))
-        .page(Need::Nothing, "/logout", post(login::log_out))
-        .page(Need::Nothing, "/assets/login.css", get(login::style))
-        .page(Need::Key, "/", get(|| async { Redirect::temporary("/docs") }));
+        .pages();
     let (router, mut document) = router.split_for_parts();
     openapi::finish(&mut document, problems);
     for path in ["/docs", "/docs/", "/docs/{*rest}", "/openapi.json"] {
@@ -148,11 +153,45 @@ impl Table {
         self
     }
 
-    /// A page for people, of which the document does not tell.
-    fn page(mut self, need: Need, path: &str, methods: MethodRouter<Arc<App>>) -> Self {
-        for method in [Method::GET, Method::POST] {
-            self.needs.add(method, path, need);
-        }
+    /// The pages for people, of which the document does not tell.
+    fn pages(self) -> Self {
+        self.page(Need::Nothing, "/login", get(login::show))
+            .form(Need::Nothing, "/login", post(login::log_in))
+            .form(Need::Nothing, "/logout", post(login::log_out))
+            .form(Need::Nothing, "/theme", post(dashboard::choose_theme))
+            .page(Need::Nothing, "/assets/{set}/{file}", get(dashboard::asset))
+            .page(Need::Scope(Read), "/live", get(dashboard::live::follow))
+            .page(Need::Scope(Read), "/", get(dashboard::overview::show))
+            .page(Need::Scope(Read), "/tasks", get(dashboard::tasks::list))
+            .page(Need::Scope(Read), "/tasks/{id}", get(dashboard::task::show))
+            .page(Need::Scope(Read), "/tasks/{id}/live", get(dashboard::task::follow))
+            .page(Need::Scope(Read), "/tasks/{id}/json", get(dashboard::task::json))
+            .page(Need::Scope(Read), "/tasks/{id}/payload", get(dashboard::task::payload))
+            .page(Need::Scope(Read), "/tasks/{id}/result", get(tasks::result))
+            .page(Need::Scope(Read), "/tasks/{id}/log", get(dashboard::task::log))
+            .page(Need::Scope(Operate), "/tasks/{id}/cancel", get(dashboard::steer::ask_cancel))
+            .form(Need::Scope(Operate), "/tasks/{id}/cancel", post(dashboard::steer::cancel))
+            .page(Need::Scope(Operate), "/tasks/{id}/redrive", get(dashboard::steer::ask_redrive))
+            .form(Need::Scope(Operate), "/tasks/{id}/redrive", post(dashboard::steer::redrive))
+            .page(Need::Scope(Operate), "/tasks/{id}/reschedule", get(dashboard::steer::ask_reschedule))
+            .form(Need::Scope(Operate), "/tasks/{id}/reschedule", post(dashboard::steer::reschedule))
+            .form(Need::Scope(Operate), "/operations", post(dashboard::operations::start))
+            .page(Need::Scope(Read), "/operations/{id}", get(dashboard::operations::show))
+    }
+
+    /// A page, or what one loads.
+    fn page(self, need: Need, path: &str, show: MethodRouter<Arc<App>>) -> Self {
+        self.for_people(Method::GET, need, path, show)
+    }
+
+    /// What a page's form is sent to.
+    fn form(self, need: Need, path: &str, take: MethodRouter<Arc<App>>) -> Self {
+        self.for_people(Method::POST, need, path, take)
+    }
+
+    fn for_people(mut self, method: Method, need: Need, path: &str, methods: MethodRouter<Arc<App>>) -> Self {
+        self.needs.add(method, path, need);
+        self.needs.pages.insert(path.to_owned());
         self.router = self.router.route(path, methods);
         self
     }

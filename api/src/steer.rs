@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{Request, State},
 };
-use sentinel_queue::{TaskId, request, steer::Steered};
+use sentinel_queue::{Priority, TaskId, request, steer::Steered, task::When};
 
 use crate::{
     App,
@@ -17,6 +17,11 @@ use crate::{
     tasks,
     wire::{TaskView, kind},
 };
+
+/// What can be done in which states.
+pub(crate) const CANCELLABLE: &str = "only a task that has not ended can be cancelled";
+pub(crate) const REDRIVABLE: &str = "only a task that FAILED or was CANCELLED can be redriven";
+pub(crate) const RESCHEDULABLE: &str = "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled";
 
 /// Cancel a task.
 #[utoipa::path(
@@ -31,10 +36,14 @@ pub(crate) async fn cancel(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<TaskView>, Problem> {
-    let id = tasks::parse(&id)?;
-    tasks::brief(&app, &caller, id).await?;
-    let steered = app.queue.cancel(id).await?;
-    answer(&app, &caller, id, steered, "only a task that has not ended can be cancelled").await
+    let id = cancel_one(&app, &caller, &id).await?;
+    tasks::find(&app, &caller, id).await.map(|task| Json(task.into()))
+}
+
+/// Cancels a task of the caller's.
+pub(crate) async fn cancel_one(app: &App, caller: &Caller, id: &str) -> Result<TaskId, Problem> {
+    let id = tasks::brief(app, caller, tasks::parse(id)?).await?.definition.id;
+    done(id, app.queue.cancel(id).await?, CANCELLABLE)
 }
 
 /// Give a task that FAILED or was CANCELLED another life.
@@ -50,10 +59,14 @@ pub(crate) async fn redrive(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<TaskView>, Problem> {
-    let id = tasks::parse(&id)?;
-    tasks::brief(&app, &caller, id).await?;
-    let steered = app.queue.redrive(id).await?;
-    answer(&app, &caller, id, steered, "only a task that FAILED or was CANCELLED can be redriven").await
+    let id = redrive_one(&app, &caller, &id).await?;
+    tasks::find(&app, &caller, id).await.map(|task| Json(task.into()))
+}
+
+/// Gives a task of the caller's another life.
+pub(crate) async fn redrive_one(app: &App, caller: &Caller, id: &str) -> Result<TaskId, Problem> {
+    let id = tasks::brief(app, caller, tasks::parse(id)?).await?.definition.id;
+    done(id, app.queue.redrive(id).await?, REDRIVABLE)
 }
 
 /// Change when a waiting task is due, its priority, or both.
@@ -70,25 +83,29 @@ pub(crate) async fn reschedule(
     Segment(id): Segment,
     request: Request,
 ) -> Result<Json<TaskView>, Problem> {
-    let id = tasks::parse(&id)?;
-    tasks::brief(&app, &caller, id).await?;
+    tasks::brief(&app, &caller, tasks::parse(&id)?).await?;
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::SMALL_BODY).await?;
     let (when, priority) = request::reschedule(&bytes)?;
-    let steered = app.queue.reschedule(id, when, priority).await?;
-    answer(&app, &caller, id, steered, "only a task that is QUEUED, SCHEDULED or BLOCKED can be rescheduled")
-        .await
+    let id = reschedule_one(&app, &caller, &id, when, priority).await?;
+    tasks::find(&app, &caller, id).await.map(|task| Json(task.into()))
 }
 
-async fn answer(
+/// Changes when a task of the caller's is due, its priority, or both.
+pub(crate) async fn reschedule_one(
     app: &App,
     caller: &Caller,
-    id: TaskId,
-    steered: Steered,
-    rule: &str,
-) -> Result<Json<TaskView>, Problem> {
+    id: &str,
+    when: Option<When>,
+    priority: Option<Priority>,
+) -> Result<TaskId, Problem> {
+    let id = tasks::brief(app, caller, tasks::parse(id)?).await?.definition.id;
+    done(id, app.queue.reschedule(id, when, priority).await?, RESCHEDULABLE)
+}
+
+fn done(id: TaskId, steered: Steered, rule: &str) -> Result<TaskId, Problem> {
     match steered {
-        Steered::Done => Ok(Json(tasks::find(app, caller, id).await?.into())),
+        Steered::Done => Ok(id),
         Steered::Unknown => Err(tasks::unknown(&id.to_string())),
         Steered::WrongState(status) => {
             Err(Problem::of(Code::WrongState, format!("the task is {status}: {rule}")))

@@ -8,8 +8,9 @@ use std::{
 
 use axum::{
     Extension, Json,
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use sentinel_queue::{
@@ -32,6 +33,7 @@ use crate::{
     query::Query,
     segment::Segment,
     server::{Closing, closes},
+    spans::InTrace,
     wire::{Accepted, AcceptedBatch, KnownTask, Stats, TaskBrief, TaskList, TaskView, kind},
 };
 
@@ -44,7 +46,10 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Submit a task.
 #[utoipa::path(
     post, path = "/submit-task", operation_id = "submit_task", tag = "tasks", request_body = crate::wire::NewTask,
-    params(("Idempotency-Key" = Option<kind::KeyHeader>, Header, description = "As the field `idempotency_key`; between quotes or not.")),
+    params(
+        ("Idempotency-Key" = Option<kind::KeyHeader>, Header, description = "As the field `idempotency_key`; between quotes or not."),
+        ("traceparent" = Option<kind::TraceParent>, Header, description = "The trace that the task becomes part of; one that does not read as such is none."),
+    ),
     responses(
         (status = 200, description = "The store has it.", body = Accepted),
     )
@@ -54,16 +59,17 @@ pub(crate) async fn submit(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Accepted>, Problem> {
-    let task = one_task(&app, &caller, request).await?;
-    let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
-    let accepted = accepted.into_iter().next().expect("each task is answered");
+    let (task, accepted) = submit_one(&app, &caller, request).await?;
     view(&app, &task, accepted).await.map(Json)
 }
 
 /// Submit a task and get it back whole.
 #[utoipa::path(
     post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = crate::wire::NewTask,
-    params(("Idempotency-Key" = Option<kind::KeyHeader>, Header, description = "As the field `idempotency_key`; between quotes or not.")),
+    params(
+        ("Idempotency-Key" = Option<kind::KeyHeader>, Header, description = "As the field `idempotency_key`; between quotes or not."),
+        ("traceparent" = Option<kind::TraceParent>, Header, description = "The trace that the task becomes part of; one that does not read as such is none."),
+    ),
     responses(
         (status = 200, description = "The task was there before, by its idempotency key. One that is not kept any more is answered as by `/submit-task`.", body = KnownTask, headers(("Location" = String, description = "Where the task is read."))),
         (status = 201, description = "The store has it.", body = TaskView, headers(("Location" = String, description = "Where the task is read."))),
@@ -74,9 +80,7 @@ pub(crate) async fn create(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let task = one_task(&app, &caller, request).await?;
-    let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
-    let accepted = accepted.into_iter().next().expect("each task is answered");
+    let (task, accepted) = submit_one(&app, &caller, request).await?;
     if accepted.removed.is_some() {
         return Ok(Json(view(&app, &task, accepted).await?).into_response());
     }
@@ -99,6 +103,7 @@ pub(crate) async fn create(
 /// Submit tasks, all of them or none.
 #[utoipa::path(
     post, path = "/v1/tasks/batch", operation_id = "create_tasks", tag = "tasks", request_body = crate::wire::NewBatch,
+    params(("traceparent" = Option<kind::TraceParent>, Header, description = "The trace that the tasks become part of; one that does not read as such is none.")),
     responses(
         (status = 201, description = "The store has them.", body = AcceptedBatch),
     )
@@ -110,18 +115,36 @@ pub(crate) async fn batch(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::read(&head.headers, body, body::BATCH_BODY).await?;
-    let tasks = request::batch(&bytes, &caller.namespace)?;
+    let mut tasks = request::batch(&bytes, &caller.namespace)?;
     for (index, task) in tasks.iter().enumerate() {
         require(&app, &caller, task).await.map_err(|problem| problem.in_batch(index))?;
     }
     require_parents(&app, &caller, &tasks).await?;
+    let place = head.extensions.get::<InTrace>();
+    InTrace::enter(place, &mut tasks);
     let accepted = app.queue.submit(&tasks).await.map_err(Problem::of_batch)?;
+    InTrace::accepted(place, &tasks, &accepted);
     let tasks = answers(&app, &tasks, &accepted).await?;
     Ok((StatusCode::CREATED, Json(AcceptedBatch { tasks })).into_response())
 }
 
-async fn one_task(app: &App, caller: &Caller, request: Request) -> Result<NewTask, Problem> {
+/// Submits the task that is the request's body.
+async fn submit_one(
+    app: &App,
+    caller: &Caller,
+    request: Request,
+) -> Result<(NewTask, queue::Accepted), Problem> {
     let (head, body) = request.into_parts();
+    let place = head.extensions.get::<InTrace>();
+    let mut task = one_task(app, caller, &head, body).await?;
+    InTrace::enter(place, std::slice::from_mut(&mut task));
+    let accepted = app.queue.submit(std::slice::from_ref(&task)).await?;
+    InTrace::accepted(place, std::slice::from_ref(&task), &accepted);
+    let accepted = accepted.into_iter().next().expect("each task is answered");
+    Ok((task, accepted))
+}
+
+async fn one_task(app: &App, caller: &Caller, head: &Parts, body: Body) -> Result<NewTask, Problem> {
     let bytes = body::read(&head.headers, body, body::TASK_BODY).await?;
     let mut task = request::new_task(&bytes, &caller.namespace)?;
     if let Some(key) = idempotency_key(&head.headers)? {
@@ -403,9 +426,19 @@ pub(crate) async fn logs(
     Segment(id): Segment,
     Query(asked): Query<LogOf>,
 ) -> Result<Response, Problem> {
-    let id = parse(&id)?;
-    let task = find(&app, &caller, id).await?;
-    let attempt = match asked.attempt.as_deref().map(str::parse) {
+    log_of(&app, &caller, &id, asked.attempt.as_deref()).await
+}
+
+/// What an attempt of a caller's task printed; by default the last one that ended.
+pub(crate) async fn log_of(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    attempt: Option<&str>,
+) -> Result<Response, Problem> {
+    let id = parse(id)?;
+    let task = find(app, caller, id).await?;
+    let attempt = match attempt.map(str::parse) {
         Some(Ok(attempt)) if attempt >= 1 => attempt,
         Some(_) => return Err(Problem::field("attempt", &"must be an integer from 1")),
         None => match &task.state {

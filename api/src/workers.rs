@@ -19,15 +19,48 @@ use crate::{
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Info {
-    version: Option<String>,
-    hostname: Option<String>,
-    pid: Option<u32>,
-    started_at_ms: Option<u64>,
-    slots: Option<u64>,
-    busy: Option<u64>,
-    queues: Vec<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) started_at_ms: Option<u64>,
+    pub(crate) slots: Option<u64>,
+    pub(crate) busy: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) memory_reserved_bytes: Option<u64>,
+    pub(crate) leases_lost: Option<u64>,
+    pub(crate) admissions: Option<Admissions>,
+    pub(crate) pool: Option<PoolUse>,
+    pub(crate) store: Option<StoreCalls>,
+    pub(crate) queues: Vec<String>,
     pub(crate) jobs: Vec<JobInfo>,
     pub(crate) refused: Vec<Refusal>,
+}
+
+/// What became of plugins since a worker started.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Admissions {
+    pub(crate) compiled: u64,
+    pub(crate) cached: u64,
+    pub(crate) refused: u64,
+}
+
+/// How much of a worker's pool of instances is in use.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PoolUse {
+    pub(crate) components: u64,
+    pub(crate) memories: u64,
+    pub(crate) warm_memories: u64,
+}
+
+/// A worker's calls of the store since it started.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct StoreCalls {
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    pub(crate) sum_us: u64,
 }
 
 /// What a worker says of a job that it runs.
@@ -67,9 +100,9 @@ struct WorkerJob {
 #[serde(default)]
 pub(crate) struct JobLimits {
     /// Time, unless the task says another, in milliseconds.
-    timeout_ms: u64,
+    pub(crate) timeout_ms: u64,
     /// Linear memory, summed.
-    memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
 }
 
 /// A plugin that a worker does not run.

@@ -21,7 +21,8 @@ use tokio::{
 use crate::{
     engine::{
         Call, ChildError, Compilation, Deadlines, Digest, Durable, Engine, EngineConfig, Grants, GuestTask,
-        Interrupt, KnownParents, Limits, LookUp, Plugin, Progress, ProgressCell, Report, Stdout, Versioned,
+        Interrupt, KnownParents, Limits, LookUp, Place, Plugin, Progress, ProgressCell, Report, Stdout,
+        Versioned,
     },
     guests,
     pipe::{check_parent, read_bytes, read_message, write_message},
@@ -44,6 +45,7 @@ pub(crate) struct Order {
     stdout: Stdout,
     grants: Grants,
     http_requests: u64,
+    place: Option<Place>,
     /// The child has no store to look them up in.
     parents: KnownParents,
 }
@@ -114,6 +116,7 @@ impl Order {
             stdout: plugin.stdout(),
             grants: Grants::clone(plugin.grants()),
             http_requests: call.http_requests,
+            place: call.place,
             parents,
         }
     }
@@ -234,6 +237,7 @@ fn prepare(order: &Order, code: &[u8]) -> Result<Plugin, String> {
 }
 
 async fn attempt(plugin: &Plugin, order: Order, parent: Parent) -> io::Result<Report> {
+    let log = log_span(&order);
     let progress = Arc::new(ProgressCell::new());
     let call = Call {
         task: order.task,
@@ -243,6 +247,7 @@ async fn attempt(plugin: &Plugin, order: Order, parent: Parent) -> io::Result<Re
         parents: Some(Arc::new(order.parents)),
         durable: Some(Arc::new(parent)),
         http_requests: order.http_requests,
+        place: order.place,
     };
     let deadlines = Deadlines::start(&tokio::runtime::Handle::current());
     say(&Said::Begun)?;
@@ -256,9 +261,24 @@ async fn attempt(plugin: &Plugin, order: Order, parent: Parent) -> io::Result<Re
     };
     say_progress(&progress)?;
     Ok(report.unwrap_or_else(|panic| {
-        tracing::error!(job = %plugin.name(), %panic, "the host failed while it ran a guest");
+        log.in_scope(|| {
+            tracing::error!(job = %plugin.name(), %panic, "the host failed while it ran a guest");
+        });
         Report::host_failed()
     }))
+}
+
+/// Around lines of the log about the attempt: they carry the ids of its trace, as the worker's do.
+fn log_span(order: &Order) -> tracing::Span {
+    match &order.place {
+        Some(place) => tracing::error_span!(
+            "task",
+            id = order.task.id,
+            trace_id = hex::encode(place.trace),
+            span_id = hex::encode(place.span)
+        ),
+        None => tracing::Span::none(),
+    }
 }
 
 fn say_progress(progress: &ProgressCell) -> io::Result<()> {
@@ -272,7 +292,7 @@ fn say(said: &Said) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Effects, Failure, Fault, Log, Outcome, Usage, Write};
+    use crate::engine::{CallKind, Effects, Failure, Fault, HostCall, HostCalls, Log, Outcome, Usage, Write};
 
     #[test]
     fn a_report_comes_over_as_it_is() -> io::Result<()> {
@@ -286,6 +306,14 @@ mod tests {
             let usage = Usage { cpu: Duration::from_nanos(1), ..Usage::default() };
             let writes = [("k".into(), Write::Set(vec![0, 255]))].into();
             let effects = Some(Box::new(Effects { writes, ..Effects::default() }));
+            let call = HostCall {
+                kind: CallKind::Progress,
+                span: [255; 8],
+                at: Duration::MAX,
+                took: None,
+                error: Some("x".into()),
+            };
+            let calls = Some(Box::new(HostCalls { calls: vec![call], dropped: u64::MAX }));
             let mut pipe = Vec::new();
             write_message(
                 &mut pipe,
@@ -294,11 +322,12 @@ mod tests {
                     usage,
                     log: log.clone(),
                     effects: effects.clone(),
+                    calls: calls.clone(),
                 }),
             )?;
             let Said::Ended(report) = read_message(&mut pipe.as_slice())? else { panic!("another message") };
             assert_eq!((report.outcome, report.usage, report.log), (outcome, usage, log));
-            assert_eq!(report.effects, effects);
+            assert_eq!((report.effects, report.calls), (effects, calls));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 mod admission;
 mod attempt;
 mod bindings;
+mod calls;
 mod compile;
 mod config;
 mod cpu;
@@ -47,6 +48,7 @@ use wasmtime::component::Linker;
 pub use self::{
     admission::{AdmissionError, HANDLER, PluginName, Refusal},
     attempt::{Call, GuestTask},
+    calls::{CallKind, HostCall, HostCalls, Place},
     compile::{Code, Compilation, CompileBounds, apart::run as compile_apart},
     config::{Allocation, Parts, TooFewMappings, WASM_STACK_BYTES, check_map_count, config},
     deadline::{Armed, Deadlines},
@@ -114,6 +116,17 @@ impl EngineConfig {
             scratch_dir: None,
         }
     }
+}
+
+/// How much of an engine's pool is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolUse {
+    /// Components that are instantiated.
+    pub components: u64,
+    /// Linear memories that they have.
+    pub memories: usize,
+    /// Memories that are kept warm for the next.
+    pub warm_memories: u32,
 }
 
 /// No engine could be set up.
@@ -193,6 +206,15 @@ impl Engine {
     ) -> Result<Plugin, AdmissionError> {
         let file = name.to_string();
         admission::take_over(self, name, digest, artefact).map_err(|refusal| AdmissionError { file, refusal })
+    }
+
+    /// How much of its pool is in use; none: it has none.
+    pub fn pool(&self) -> Option<PoolUse> {
+        self.0.wasmtime.pooling_allocator_metrics().map(|pool| PoolUse {
+            components: pool.component_instances(),
+            memories: pool.memories(),
+            warm_memories: pool.unused_warm_memories(),
+        })
     }
 
     /// How it was set up.

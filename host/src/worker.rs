@@ -20,7 +20,9 @@ mod parents;
 mod plugins;
 mod publish;
 mod settle;
+mod spans;
 mod strict;
+mod summary;
 mod terms;
 mod turns;
 mod watcher;
@@ -32,17 +34,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use sentinel_queue::{
     JobName, Queue,
     lease::{Instance, Order, Served},
+    series::{observe_for_ever, observe_last},
     steer::Retention,
     sweeper::sweep_for_ever,
 };
-use serde::Serialize;
+use sentinel_trace::Traces;
 use tokio::runtime::Runtime;
 
 use self::{leases::Leases, turns::Turns};
@@ -77,6 +79,8 @@ pub struct WorkerConfig {
     pub retention: Retention,
     /// How the process is started that makes a dangerous attempt.
     pub apart: Apart,
+    /// Who is told of attempts as they end.
+    pub traces: Traces,
     /// Which jobs a job may submit, besides itself.
     pub submits: BTreeMap<JobName, BTreeSet<JobName>>,
 }
@@ -104,6 +108,7 @@ struct Shared {
     deadlines: Deadlines,
     guests: tokio::runtime::Handle,
     lease_ms: AtomicU64,
+    leases_lost: AtomicU64,
     draining: AtomicBool,
     started_at: SystemTime,
 }
@@ -136,6 +141,7 @@ impl Worker {
             guests: guests.handle().clone(),
             // Until the store has said it.
             lease_ms: AtomicU64::new(10_000),
+            leases_lost: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             started_at: SystemTime::now(),
         };
@@ -167,7 +173,10 @@ impl Worker {
         let obeying = tokio::spawn(obey(Arc::clone(shared)));
         let publishing = tokio::spawn(publish::publish(Arc::clone(shared)));
         let sweeping = tokio::spawn(sweep_for_ever(shared.queue.clone(), shared.config.retention));
+        let observing = tokio::spawn(observe_for_ever(shared.queue.clone()));
         Turns::new(Arc::clone(shared)).run(shutdown).await;
+        observing.abort();
+        observe_last(&shared.queue).await;
         beating.abort();
         obeying.abort();
         publishing.abort();
@@ -188,75 +197,14 @@ impl Shared {
         self.lease_ms.store(millis.max(1), Ordering::Relaxed);
     }
 
+    fn count_lost(&self, leases: usize) {
+        self.leases_lost.fetch_add(leases as u64, Ordering::Relaxed);
+    }
+
     /// Whether the worker was told to stop.
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
-
-    /// What the worker says of itself with each renewal.
-    fn info(&self) -> Bytes {
-        let queues = match &self.config.served {
-            Served::All => Vec::new(),
-            Served::Only(queues) => queues.iter().map(|(_, queue, _)| queue.to_string()).collect(),
-        };
-        let plugins = self.plugins.current();
-        let jobs = plugins.iter().map(|Job { plugin, admitted_at, .. }| JobSummary {
-            name: plugin.name().as_str(),
-            digest: plugin.digest().to_string(),
-            admitted_at_ms: millis(*admitted_at),
-            limits: LimitsSummary {
-                timeout_ms: plugin.limits().wall.as_millis(),
-                memory_bytes: plugin.limits().memory_bytes,
-            },
-            withheld: &plugin.grants().withheld,
-        });
-        let info = WorkerSummary {
-            version: env!("CARGO_PKG_VERSION"),
-            hostname: hostname(),
-            pid: std::process::id(),
-            started_at_ms: millis(self.started_at),
-            slots: self.config.slots,
-            busy: self.leases.count(),
-            queues,
-            jobs: jobs.collect(),
-            refused: plugins.refused(),
-        };
-        Bytes::from(serde_json::to_vec(&info).expect("plain data becomes JSON"))
-    }
-}
-
-/// A worker as it is listed; the API reads it.
-#[derive(Serialize)]
-struct WorkerSummary<'a> {
-    version: &'a str,
-    hostname: String,
-    pid: u32,
-    started_at_ms: u128,
-    slots: NonZeroU32,
-    busy: usize,
-    /// Empty: all there are.
-    queues: Vec<String>,
-    jobs: Vec<JobSummary<'a>>,
-    refused: &'a [Refusal],
-}
-
-#[derive(Serialize)]
-struct JobSummary<'a> {
-    name: &'a str,
-    digest: String,
-    admitted_at_ms: u128,
-    limits: LimitsSummary,
-    withheld: &'a [String],
-}
-
-#[derive(Serialize)]
-struct LimitsSummary {
-    timeout_ms: u128,
-    memory_bytes: usize,
-}
-
-fn millis(at: SystemTime) -> u128 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// Does what the store tells this worker, until it is dropped.
@@ -264,7 +212,6 @@ async fn obey(shared: Arc<Shared>) {
     let mut orders = shared.queue.orders(&shared.instance);
     loop {
         let Order::Cancel(id, token) = orders.next().await;
-        tracing::info!(task = %id, "cancelled: its guest is stopped");
         shared.leases.cancel(id, &token);
     }
 }

@@ -95,6 +95,10 @@ pub struct Claimed {
     pub progression: Progression,
     /// What its queue asks for when neither it nor its job say.
     pub defaults: Policy,
+    /// When it was claimed; not before that, if the call had to be sent again.
+    pub claimed_at: Millis,
+    /// Since when it could have been: it was accepted, due, or redriven then.
+    pub ready_at: Millis,
 }
 
 impl Claimed {
@@ -124,6 +128,10 @@ pub struct Settlement {
     pub concurrency_key: Option<ConcurrencyKey>,
     /// The attempt's number.
     pub attempt: u32,
+    /// When the task was accepted.
+    pub created_at: Millis,
+    /// How long it had waited for this attempt.
+    pub waited: Duration,
     /// What becomes of the task.
     pub verdict: Verdict,
     /// What the attempt used and ran.
@@ -147,6 +155,8 @@ impl Settlement {
             root: spec.lineage.map_or(*id, |lineage| lineage.root),
             concurrency_key: spec.concurrency_key.clone(),
             attempt: task.progression.attempt(),
+            created_at: task.definition.created_at,
+            waited: Duration::from_millis(task.claimed_at.0.saturating_sub(task.ready_at.0)),
             verdict,
             report,
             log,
@@ -286,13 +296,16 @@ impl Queue {
         let [word, now, lease, next_due, verdicts, tasks, asked] = exactly(reply)?;
         let token = Token(format!("{}-{}", instance.0, turn.number));
         let now = now.into_u64()?;
+        let verdicts = verdicts.into_text()?;
+        self.seen.settled(&turn.settlements, &verdicts, Millis(now));
         Ok(TurnAnswer {
             now: Millis(now),
-            settled: letters(&verdicts.into_text()?),
+            settled: letters(&verdicts),
             claimed: readable(groups(tasks.into_array()?, |[id, definition, state, defaults]| {
                 let id = stored(id.into_text()?.parse())?;
                 let (definition, state) = (definition.into_bytes()?, state.into_bytes()?);
-                Ok((id, claimed(id, &token, &definition, &state, &defaults.into_bytes()?)))
+                let claim = (&token, Millis(now));
+                Ok((id, claimed(id, claim, &definition, &state, &defaults.into_bytes()?)))
             })?),
             lease: Duration::from_millis(lease.into_u64()?),
             next_due: until(now, next_due)?,
@@ -386,14 +399,15 @@ impl Queue {
 
 fn claimed(
     id: TaskId,
-    token: &Token,
+    (token, claimed_at): (&Token, Millis),
     definition: &Bytes,
     state: &Bytes,
     defaults: &Bytes,
 ) -> Result<Claimed, StoreError> {
     let (definition, progression) = stand(id, definition, state)?;
     let defaults = record::defaults(defaults)?;
-    Ok(Claimed { token: token.clone(), definition, progression, defaults })
+    let ready_at = record::ready_at(state)?.unwrap_or(definition.created_at);
+    Ok(Claimed { token: token.clone(), definition, progression, defaults, claimed_at, ready_at })
 }
 
 /// A task that this version cannot read is left to the end of its lease, and keeps no other from
@@ -439,7 +453,7 @@ fn push_settlement(args: &mut Vec<Bytes>, settlement: &Settlement) {
 }
 
 fn letters(verdicts: &str) -> Vec<bool> {
-    verdicts.bytes().map(|letter| letter == b'o').collect()
+    verdicts.bytes().map(|letter| letter != b's').collect()
 }
 
 fn until(now: u64, due: Reply) -> Result<Option<Duration>, StoreError> {

@@ -7,9 +7,11 @@
 
 pub mod actions;
 pub mod audit;
+pub mod calls;
 pub mod duration;
 pub mod effects;
 pub mod keys;
+pub mod kin;
 pub mod lease;
 pub mod list;
 pub mod names;
@@ -19,6 +21,7 @@ pub mod request;
 pub mod retry;
 pub mod schedule;
 pub mod schema;
+pub mod series;
 pub mod sessions;
 pub mod settings;
 pub mod state;
@@ -26,6 +29,7 @@ pub mod steer;
 pub mod store;
 pub mod sweeper;
 pub mod task;
+pub mod trace;
 
 mod record;
 
@@ -42,4 +46,5 @@ pub use self::{
     settings::QueueSettings,
     state::{ErrorKind, Status},
     task::{NewTask, Policy, Spec, Task},
+    trace::TraceContext,
 };

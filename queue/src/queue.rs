@@ -16,8 +16,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    calls::{CallTimes, Calls},
     names::{Invalid, JobName, Millis, Namespace, QueueName, TaskId},
     record,
+    series::Seen,
     settings::QueueSettings,
     state::Status,
     store::{Durability, Reply, Script, Store, StoreError, Subscription},
@@ -36,10 +38,12 @@ pub const MAX_BATCH: usize = 1000;
 /// How long a call whose outcome is unknown is sent again before its caller is told.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A handle to the queue; clones share the store.
+/// A handle to the queue; clones share the store, and what they saw happen.
 #[derive(Clone)]
 pub struct Queue {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) seen: Arc<Seen>,
+    times: Arc<CallTimes>,
     clock: Clock,
 }
 
@@ -151,13 +155,17 @@ pub struct JobInfo {
 impl Queue {
     /// The queue that lives in a store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, clock: Clock::Store }
+        Self::timed(store, Clock::Store)
     }
 
     /// For tests alone: time is what `clock` says, in milliseconds.
     #[doc(hidden)]
     pub fn with_clock(store: Arc<dyn Store>, clock: Arc<AtomicU64>) -> Self {
-        Self { store, clock: Clock::Injected(clock) }
+        Self::timed(store, Clock::Injected(clock))
+    }
+
+    fn timed(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { store, seen: Arc::default(), times: Arc::default(), clock }
     }
 
     /// Accepts tasks, all or none. Answers, after the store has them, which task stands for each
@@ -176,7 +184,10 @@ impl Queue {
             let args = tasks.iter().flat_map(new_task_args).collect();
             let reply = self.call(Script::Submit, args).await?.into_array()?;
             match accepted(reply, &tasks)? {
-                Submitted::Ok(accepted) => return Ok(accepted),
+                Submitted::Ok(accepted) => {
+                    self.seen.submitted(&tasks, &accepted);
+                    return Ok(accepted);
+                }
                 // A parent in this very call is another task's double: that one is the parent.
                 Submitted::Moved { parent, stand_in } => {
                     let after = tasks.to_mut().iter_mut().flat_map(|task| task.spec.after.iter_mut());
@@ -361,7 +372,15 @@ impl Queue {
             Clock::Injected(now) => text(&now.load(Ordering::Relaxed)),
         };
         let args = std::iter::once(clock).chain(args).collect();
-        self.store.run(script, args).await
+        let since = Instant::now();
+        let answer = self.store.run(script, args).await;
+        self.times.note(script, since.elapsed(), answer.is_ok());
+        answer
+    }
+
+    /// How long the calls of this process took.
+    pub fn calls(&self) -> Vec<Calls> {
+        self.times.all()
     }
 }
 

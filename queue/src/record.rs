@@ -23,6 +23,7 @@ use crate::{
         AfterPolicy, AttemptReport, Definition, Ended, ErrorReport, Event, Lineage, MAX_LOST, Policy,
         Progression, Spec, TaskError, TaskState,
     },
+    trace::{self, TraceContext},
 };
 
 pub(crate) use self::access::{action, action_tail, key, key_tail};
@@ -38,6 +39,8 @@ struct Head {
     after: Vec<TaskId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lineage: Option<Lineage>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::kept")]
+    trace: Option<Box<TraceContext>>,
 }
 
 fn pack<'a>(fields: impl IntoIterator<Item = &'a str>) -> BytesMut {
@@ -95,7 +98,12 @@ pub(crate) fn options(spec: &Spec, print: &str) -> Bytes {
 
 /// The submitted task, opaque to scripts.
 pub(crate) fn body(spec: &Spec) -> Bytes {
-    let head = Head { policy: spec.policy.clone(), after: spec.after.clone(), lineage: spec.lineage };
+    let head = Head {
+        policy: spec.policy.clone(),
+        after: spec.after.clone(),
+        lineage: spec.lineage,
+        trace: spec.trace.clone(),
+    };
     tail(&head, spec.payload.as_bytes())
 }
 
@@ -118,6 +126,7 @@ pub(crate) fn definition(id: TaskId, record: &Bytes) -> Result<Definition, Store
     spec.policy = head.policy;
     spec.after = head.after;
     spec.lineage = head.lineage;
+    spec.trace = head.trace;
     Ok(definition)
 }
 
@@ -157,6 +166,18 @@ pub(crate) fn progression(record: &Bytes) -> Result<Progression, StoreError> {
     let last_kind = fields.optional()?;
     let spared = fields.parse()?;
     Ok(Progression { ended, failures, lost, spared, due, priority, last_kind })
+}
+
+/// Since when a task can be claimed, of its `s:`; none: since it was accepted.
+pub(crate) fn ready_at(record: &Bytes) -> Result<Option<Millis>, StoreError> {
+    if record.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = Fields::of(record)?;
+    for _before in 0..5 {
+        fields.text()?;
+    }
+    Ok(fields.optional()?.map(Millis))
 }
 
 /// Reads `x:`, or its beginning, as far as that is there.

@@ -10,6 +10,7 @@ use crate::{
     payload::Payload,
     retry::Backoff,
     state::{ErrorKind, Status},
+    trace::TraceContext,
 };
 
 /// How often a task is tried when it does not say.
@@ -89,6 +90,8 @@ pub struct Spec {
     pub after_policy: AfterPolicy,
     /// The task whose attempt submitted it, if one did.
     pub lineage: Option<Lineage>,
+    /// Where it stands in the trace of whoever submitted it, if that is known.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Spec {
@@ -108,6 +111,7 @@ impl Spec {
             after: Vec::new(),
             after_policy: AfterPolicy::default(),
             lineage: None,
+            trace: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use sentinel_queue::{ApiKey, Namespace};
+use sentinel_queue::{ApiKey, Namespace, TraceContext};
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::{
@@ -36,6 +36,8 @@ pub(super) struct Client {
     key: Option<ApiKey>,
     /// For which namespace, if not for the key's own or the default one.
     namespace: Option<Namespace>,
+    /// The trace that what is submitted becomes part of.
+    trace: Option<TraceContext>,
     /// Show what the API answered, not a table.
     pub(super) json: bool,
 }
@@ -127,12 +129,20 @@ impl Client {
         let agent = config().timeout_global(Some(timeout)).build().into();
         let streams = config().timeout_connect(Some(TIMEOUT)).timeout_per_read(Some(SILENCE)).build().into();
         let server = server.trim_end_matches('/').to_owned();
-        Self { agent, streams, server, key: None, namespace: None, json }
+        Self { agent, streams, server, key: None, namespace: None, trace: None, json }
     }
 
     /// The same, of somebody who has a key, or asks for a namespace by its name.
     pub(super) fn of(self, key: Option<ApiKey>, namespace: Option<Namespace>) -> Self {
         Self { key, namespace, ..self }
+    }
+
+    /// The same, of somebody whose caller traces it (`TRACEPARENT` and `TRACESTATE` in the environment).
+    pub(super) fn in_trace(&self) -> Self {
+        let parent = std::env::var("TRACEPARENT").ok();
+        let state = std::env::var("TRACESTATE").ok();
+        let trace = parent.and_then(|parent| TraceContext::read(&parent, state.as_deref()));
+        Self { trace, ..self.clone() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -163,7 +173,13 @@ impl Client {
 
     /// The answer to a POST of JSON (or of nothing), as text.
     pub(super) fn post(&self, path: &str, body: Option<&str>) -> Result<String> {
-        let request = self.signed(self.agent.post(self.url(path)));
+        let mut request = self.signed(self.agent.post(self.url(path)));
+        if let Some(trace) = &self.trace {
+            request = request.header("traceparent", trace.to_string());
+            if !trace.state().is_empty() {
+                request = request.header("tracestate", trace.state());
+            }
+        }
         text(match body {
             Some(body) => self.send(request, body)?,
             None => self.check(request.send_empty())?,

@@ -75,9 +75,10 @@ struct TaskArgs {
 }
 
 pub(super) fn run(args: &SubmitArgs, client: &Client) -> Result<ExitCode> {
+    let client = client.in_trace();
     match &args.batch {
-        Some(file) => batch::run(file, client),
-        None => one(&args.task, client),
+        Some(file) => batch::run(file, &client),
+        None => one(&args.task, &client),
     }
 }
 

@@ -6,7 +6,7 @@ mod proxy;
 mod redis;
 mod web;
 
-pub use {fantoccini, hyper_util};
+pub use {base64, fantoccini, http, hyper_util, url};
 
 pub use self::{
     certificates::{Authority, Issued},

@@ -36,7 +36,7 @@ fn with_queue<T>(stack: &Stack, ask: impl AsyncFnOnce(Queue) -> T) -> T {
 }
 
 /// Lets the tasks that wait, so many, lose two workers that nobody saw die.
-fn lose_two_workers(stack: &Stack, tasks: usize) {
+pub(crate) fn lose_two_workers(stack: &Stack, tasks: usize) {
     stack.set_lease(200);
     with_queue(stack, async |queue| {
         for _ in 0..2 {

@@ -3,8 +3,9 @@
 use std::{path::PathBuf, process::Command};
 
 use sentinel_testkit::{
-    fantoccini::{Client, ClientBuilder, Locator},
-    free_port, hyper_util, wait_for,
+    base64::{Engine, engine::general_purpose::STANDARD as BASE64},
+    fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand},
+    free_port, http, hyper_util, url, wait_for,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -71,10 +72,117 @@ impl Browser {
         self.runtime.block_on(typed).expect("a field");
     }
 
+    /// Clicks on what this CSS selector finds.
+    pub(crate) fn click(&self, selector: &str) {
+        let clicked = async { self.client.find(Locator::Css(selector)).await?.click().await };
+        self.runtime.block_on(clicked).unwrap_or_else(|error| panic!("{selector}: {error}"));
+    }
+
+    /// Clicks on the link whose text holds this.
+    pub(crate) fn follow(&self, text: &str) {
+        let clicked = async { self.client.find(Locator::XPath(&containing("a", text))).await?.click().await };
+        self.runtime.block_on(clicked).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+
+    /// Presses the button whose text holds this.
+    pub(crate) fn press(&self, text: &str) {
+        let pressed =
+            async { self.client.find(Locator::XPath(&containing("button", text))).await?.click().await };
+        self.runtime.block_on(pressed).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+
+    /// What one reads on the page.
+    pub(crate) fn text(&self) -> String {
+        let text = self.run("arguments[0](document.body.innerText)", vec![]);
+        text.as_str().expect("a text").to_owned()
+    }
+
+    /// Waits until one reads this on the page.
+    pub(crate) fn wait_for_text(&self, text: &str) {
+        wait_for(text, || self.text().contains(text).then_some(()));
+    }
+
+    /// Presses keys wherever the focus is.
+    pub(crate) fn keys(&self, keys: &str) {
+        for key in keys.split(' ') {
+            let code = match key {
+                "Tab" => 9,
+                "Enter" => 13,
+                "Escape" => 27,
+                "/" => 191,
+                other => panic!("{other} is not known here"),
+            };
+            let text = match key {
+                "Enter" => "\r",
+                "/" => "/",
+                _ => "",
+            };
+            let down = json!({
+                "type": if text.is_empty() { "rawKeyDown" } else { "keyDown" }, "key": key, "code": key,
+                "text": text, "windowsVirtualKeyCode": code,
+            });
+            self.cdp("Input.dispatchKeyEvent", down);
+            let up = json!({ "type": "keyUp", "key": key, "code": key, "windowsVirtualKeyCode": code });
+            self.cdp("Input.dispatchKeyEvent", up);
+        }
+    }
+
+    /// Looks at pages on a screen of this size, light or dark.
+    pub(crate) fn look(&self, width: u32, height: u32, scheme: &str) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.cdp("Emulation.setDeviceMetricsOverride", size);
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.cdp("Emulation.setEmulatedMedia", json!({ "features": features }));
+    }
+
+    /// A picture of the page, all of it or what is on the screen.
+    pub(crate) fn picture(&self, is_whole: bool) -> Vec<u8> {
+        let asked = json!({ "format": "png", "captureBeyondViewport": is_whole });
+        let answer = self.cdp("Page.captureScreenshot", asked);
+        BASE64.decode(answer["data"].as_str().expect("a picture")).expect("base64")
+    }
+
+    /// Turns the scripts of pages off.
+    pub(crate) fn without_scripts(&self) {
+        self.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true }));
+    }
+
+    /// What the DevTools protocol answers.
+    pub(crate) fn cdp(&self, command: &str, params: Value) -> Value {
+        let asked = Devtools { command: command.to_owned(), params };
+        self.runtime
+            .block_on(self.client.issue_cmd(asked))
+            .unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
     /// The value that a script of the page answers, whose last argument takes it.
     pub(crate) fn run(&self, script: &str, args: Vec<Value>) -> Value {
         self.runtime.block_on(self.client.execute_async(script, args)).expect("an answer")
     }
+}
+
+/// A command of the DevTools protocol, which `ChromeDriver` passes on.
+#[derive(Debug)]
+struct Devtools {
+    command: String,
+    params: Value,
+}
+
+impl WebDriverCompatibleCommand for Devtools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _url: &url::Url) -> (http::Method, Option<String>) {
+        let body = json!({ "cmd": self.command, "params": self.params });
+        (http::Method::POST, Some(body.to_string()))
+    }
+}
+
+/// Elements of a kind whose text holds this.
+fn containing(element: &str, text: &str) -> String {
+    assert!(!text.contains('"'), "{text}");
+    format!("//{element}[contains(normalize-space(.), \"{text}\")]")
 }
 
 impl Drop for Browser {

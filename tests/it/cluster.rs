@@ -160,14 +160,26 @@ impl Api {
         path: &str,
         body: Option<&str>,
     ) -> std::io::Result<Answer> {
+        let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
+        self.request_with(&key, method, path, body)
+    }
+
+    /// The same, with more headers: each a line with its end.
+    pub(crate) fn request_with(
+        self,
+        headers: &str,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> std::io::Result<Answer> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(70)))?;
         let length = body.map_or(String::new(), |body| {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
         });
-        let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{key}{length}\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}{length}\r\n"
+        );
         stream.write_all(head.as_bytes())?;
         stream.write_all(body.unwrap_or_default().as_bytes())?;
         let mut answer = Vec::new();

@@ -1,5 +1,5 @@
 //! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | schemathesis | languages |
-//! bench | plugins | compose-test`.
+//! bench | screenshots | plugins | compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
@@ -14,6 +14,7 @@ mod dev;
 mod guests;
 mod languages;
 mod schemathesis;
+mod screenshots;
 mod setup;
 mod shell;
 mod test;
@@ -41,6 +42,8 @@ usage: cargo xtask COMMAND
                 measure it beside BullMQ, apalis-redis and Celery, which are installed for it
   bench --native
                 measure a real job beside the same code without a sandbox
+  screenshots   pictures of the dashboard's pages, light and dark, wide and narrow, in target/screenshots; two
+                of them in docs/images
   plugins       build the bundled jobs into plugins/<name>.wasm
   compose-test  the containers: three workers, one killed, every task completes
 ";
@@ -65,6 +68,7 @@ fn run() -> Result<()> {
         ["schemathesis", ref options @ ..] => schemathesis::run(options),
         ["languages"] => languages::run(),
         ["bench", ref options @ ..] => bench::run_bench(options),
+        ["screenshots"] => screenshots::run(),
         ["plugins"] => guests::build(),
         ["compose-test"] => compose::run(),
         _ => bail!("no such command\n\n{USAGE}"),

@@ -1,10 +1,10 @@
 //! What a fresh machine lacks.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{installed, root, run};
+use crate::shell::{installed, root, run, target_dir};
 
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
@@ -38,6 +38,30 @@ pub(crate) fn redis_server() -> Result<()> {
 pub(crate) fn browser() -> Result<()> {
     install("chromium", &["chromium"], "Chromium")?;
     install("chromedriver", &["chromium-driver"], "ChromeDriver")
+}
+
+/// The version of axe: what it looks for is what the pages were made to stand.
+const AXE: &str = "4.14.1";
+
+/// What knows what keeps people out of a page; answers where it is.
+pub(crate) fn axe() -> Result<PathBuf> {
+    let dir = target_dir().join(format!("tools/axe-core-{AXE}"));
+    let file = dir.join("node_modules/axe-core/axe.min.js");
+    if !file.exists() {
+        install("npm", &["npm"], "npm, of Node.js")?;
+        let mut npm = Command::new("npm");
+        npm.args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--ignore-scripts",
+            "--silent",
+            "--prefix",
+        ]);
+        run(npm.arg(&dir).arg(format!("axe-core@{AXE}")))?;
+    }
+    Ok(file)
 }
 
 /// What the docs tell people to type besides `sentinel`.

@@ -14,7 +14,8 @@ pub(crate) fn run_gate() -> Result<()> {
     step("set up", || {
         setup::servers_and_guests()?;
         setup::clients()?;
-        setup::browser()
+        setup::browser()?;
+        setup::axe().map(drop)
     })?;
     step("format", || {
         run(&mut cargo(&["fmt", "--all", "--check"]))?;
@@ -32,7 +33,9 @@ pub(crate) fn run_gate() -> Result<()> {
     step("tests", || {
         // The binary first: the end-to-end tests start it.
         run(&mut cargo(&["build", "--locked", "--workspace"]))?;
-        run(cargo(&["test", "--locked", "--workspace"]).env("SENTINEL_TEST_PLUGINS", guests::built_dir()))
+        let mut tests = cargo(&["test", "--locked", "--workspace"]);
+        tests.env("SENTINEL_TEST_PLUGINS", guests::built_dir()).env("SENTINEL_TEST_AXE", setup::axe()?);
+        run(&mut tests)
     })?;
     step("schemathesis", || schemathesis::run_built(0))?;
     step("chaos", || chaos::run_built(&["--minutes", "2", "--seed", "1"]))

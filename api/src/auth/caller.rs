@@ -7,8 +7,8 @@ use std::{
 };
 
 use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, request::Parts},
+    extract::{FromRequestParts, Query},
+    http::{HeaderMap, Uri, request::Parts},
 };
 use sentinel_queue::{
     JobName, Namespace, QueueName,
@@ -16,6 +16,7 @@ use sentinel_queue::{
     list::Filter,
     task::Spec,
 };
+use serde::Deserialize;
 
 use crate::problem::{Code, Problem};
 
@@ -37,13 +38,13 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Somebody, where no key is needed.
-    pub(super) fn anybody(headers: &HeaderMap) -> Result<Self, Problem> {
-        Ok(Self { key: None, namespace: named(headers)?.unwrap_or_default() })
+    pub(super) fn anybody(named: Option<Namespace>) -> Self {
+        Self { key: None, namespace: named.unwrap_or_default() }
     }
 
     /// Whoever has this key.
-    pub(super) fn of(key: Arc<KeyInfo>, headers: &HeaderMap) -> Result<Self, Problem> {
-        let namespace = match (&key.grant.namespace, named(headers)?) {
+    pub(super) fn of(key: Arc<KeyInfo>, named: Option<Namespace>) -> Result<Self, Problem> {
+        let namespace = match (&key.grant.namespace, named) {
             (Some(bound), Some(named)) if *bound != named => {
                 let detail = format!("this key is for the namespace {bound} alone");
                 return Err(Problem::of(Code::Forbidden, detail));
@@ -135,10 +136,26 @@ impl Caller {
 }
 
 /// The namespace that a request names.
-fn named(headers: &HeaderMap) -> Result<Option<Namespace>, Problem> {
+pub(super) fn named(headers: &HeaderMap) -> Result<Option<Namespace>, Problem> {
     let Some(name) = headers.get(NAMESPACE) else { return Ok(None) };
     let name = name.to_str().unwrap_or_default();
     name.parse().map(Some).map_err(|error| Problem::field("Sentinel-Namespace", &error))
+}
+
+/// The namespace that a page's address names: browsers send no header of ours. Two pages that are open
+/// at once may be of two, and a link that is given on leads where it did.
+pub(super) fn named_by_page(uri: &Uri) -> Result<Option<Namespace>, Problem> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        namespace: String,
+    }
+    let named = Query::<Named>::try_from_uri(uri);
+    let Query(named) = named.map_err(|error| Problem::field("query", &error.body_text()))?;
+    if named.namespace.is_empty() {
+        return Ok(None);
+    }
+    named.namespace.parse().map(Some).map_err(|error| Problem::field("namespace", &error))
 }
 
 /// Refuses a list of names that goes beyond another.

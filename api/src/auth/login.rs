@@ -5,18 +5,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use askama::Template;
 use axum::{
-    Form,
-    extract::{Request, State, rejection::FormRejection},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use sentinel_queue::{keys::ApiKey, sessions::SessionToken};
 use serde::Deserialize;
 
 use crate::{
     App,
-    problem::{CHALLENGE, Code, Problem},
+    dashboard::{self, Sent, Theme},
+    problem::{CHALLENGE, Problem},
 };
 
 /// How long a session lasts.
@@ -26,9 +27,6 @@ const LIFETIME: Duration = Duration::from_hours(12);
 /// other host has set it.
 const COOKIE: &str = "sentinel_session";
 const SECURE_COOKIE: &str = "__Host-sentinel_session";
-
-/// The pages' style.
-const STYLE: &str = include_str!("login.css");
 
 /// What the page sends.
 #[derive(Deserialize)]
@@ -41,7 +39,7 @@ pub(crate) struct Login {
 
 /// The page that asks for a key.
 pub(crate) async fn show(request: Request) -> Response {
-    let mut response = page(request.uri(), None);
+    let mut response = page(request.uri(), request.headers(), None);
     *response.status_mut() = StatusCode::OK;
     response
 }
@@ -50,10 +48,8 @@ pub(crate) async fn show(request: Request) -> Response {
 pub(crate) async fn log_in(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    form: Result<Form<Login>, FormRejection>,
+    Sent(login): Sent<Login>,
 ) -> Result<Response, Problem> {
-    require_own_page(&headers)?;
-    let Form(login) = form.map_err(|error| Problem::field("key", &error.body_text()))?;
     let next = own_path(&login.next);
     let known = match login.key.trim().parse::<ApiKey>() {
         Ok(key) => app.keyring.key(key.id()).await?.filter(|known| known.is_of(&key)),
@@ -61,7 +57,7 @@ pub(crate) async fn log_in(
     };
     let Some(known) = known else {
         let uri = next.parse().unwrap_or_default();
-        return Ok(page(&uri, Some("That is no valid key.")));
+        return Ok(page(&uri, &headers, Some("That is no valid key.")));
     };
     let token = SessionToken::generate();
     app.queue.open_session(&token, &known.id, LIFETIME).await?;
@@ -72,7 +68,8 @@ pub(crate) async fn log_in(
 
 /// Ends a session.
 pub(crate) async fn log_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
-    require_own_page(&headers)?;
+    // Another's page could log a person out, too.
+    dashboard::require_own_page(&headers)?;
     if let Some(token) = token(&headers) {
         app.queue.close_session(&token).await?;
     }
@@ -88,48 +85,35 @@ pub(super) fn token(headers: &HeaderMap) -> Option<SessionToken> {
     pairs.find(|(name, _)| [COOKIE, SECURE_COOKIE].contains(name)).and_then(|(_, value)| value.parse().ok())
 }
 
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage<'a> {
+    theme: &'static str,
+    /// Where to go on.
+    next: &'a str,
+    error: Option<&'a str>,
+    /// Whether a link of another site led here: browsers then keep the session to themselves.
+    is_from_elsewhere: bool,
+}
+
 /// A page that asks for a key, to whoever may not see what is at this address without one.
-pub(super) fn page(next: &Uri, error: Option<&str>) -> Response {
+pub(super) fn page(next: &Uri, headers: &HeaderMap, error: Option<&str>) -> Response {
     let next = next.path_and_query().map_or("/", |next| next.as_str());
     let next = if next.starts_with("/login") { "/" } else { next };
-    let error = error.map(|error| format!("<p role=\"alert\">{error}</p>")).unwrap_or_default();
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>Sentinel: log in</title><link rel=\"stylesheet\" \
-         href=\"/assets/login.css\"><main><h1>Sentinel</h1>{error}<form method=\"post\" action=\"/login\">\
-         <label>Key <input type=\"password\" name=\"key\" required autofocus autocomplete=\"current-password\"></label>\
-         <input type=\"hidden\" name=\"next\" value=\"{}\"><button>Log in</button></form>\
-         <p>Keys are made with <code>sentinel key create</code>.</p></main>",
-        escaped(next)
-    );
-    let policy =
-        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
-        (header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE)),
-    ];
-    (StatusCode::UNAUTHORIZED, headers, Html(html)).into_response()
-}
-
-/// The pages' style.
-pub(crate) async fn style() -> Response {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
-}
-
-/// Who logs in or out does so on this server's own page: another's could log a person in as somebody
-/// else.
-fn require_own_page(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key(header::ORIGIN) {
-        return Ok(());
-    }
-    Err(Problem::of(
-        Code::CrossOrigin,
-        "this is for this server's own pages: send a key with each request instead",
-    ))
+    let theme = Theme::of(headers).as_str();
+    let mut page = dashboard::show(&LoginPage {
+        theme,
+        next: own_path(next),
+        error,
+        is_from_elsewhere: headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site"),
+    });
+    *page.status_mut() = StatusCode::UNAUTHORIZED;
+    page.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    page
 }
 
 /// Where to go on, if that is here.
-fn own_path(next: &str) -> &str {
+pub(crate) fn own_path(next: &str) -> &str {
     let is_path =
         next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\n', '\r', '\t']);
     let is_uri = next.parse::<Uri>().is_ok_and(|uri| uri.authority().is_none());
@@ -144,21 +128,6 @@ fn cookie(headers: &HeaderMap, value: &str, lifetime: Duration) -> HeaderValue {
     let age = lifetime.as_secs();
     let cookie = format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::try_from(cookie).expect("hexadecimal digits are plain")
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -196,6 +196,10 @@ pub(crate) struct TaskView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<kind::TaskId>)]
     parent_id: Option<String>,
+    /// The trace that it is part of (W3C Trace Context), if whoever submitted it traces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<kind::TraceId>)]
+    trace_id: Option<String>,
     /// What the job returned, byte for byte; of COMPLETED tasks alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = serde_json::Value, required = false)]
@@ -373,7 +377,7 @@ impl From<Task> for TaskView {
         let Task { definition, progression, state, history } = task;
         let mut history: Vec<_> = history.into_iter().map(EventView::from).collect();
         history.extend(EventView::end(&state, &history));
-        let Spec { payload, policy, after, after_policy, lineage, .. } = &definition.spec;
+        let Spec { payload, policy, after, after_policy, lineage, trace, .. } = &definition.spec;
         Self {
             payload: raw(payload.as_str()),
             timeout: policy.timeout.map(duration::format),
@@ -385,6 +389,7 @@ impl From<Task> for TaskView {
                 AfterPolicy::Always => "always",
             }),
             parent_id: lineage.map(|lineage| lineage.parent.to_string()),
+            trace_id: trace.as_ref().map(|context| context.trace_id()),
             result: match &state {
                 TaskState::Completed { result, .. } => Some(raw(&String::from_utf8_lossy(result))),
                 _ => None,

@@ -34,9 +34,20 @@ async fn routes(client: &Client, key: &str) -> BTreeMap<(Method, String), Option
             routes.insert((method, concrete), scope);
         }
     }
-    for page in ["/", "/docs", "/docs/", "/docs/index.html", "/openapi.json", "/nothing-here"] {
+    for page in ["/docs", "/docs/", "/docs/index.html", "/openapi.json", "/nothing-here"] {
         routes.insert((Method::GET, page.to_owned()), None);
     }
+    let task = |what: &str| format!("/tasks/019a0000-0000-7000-8000-000000000000{what}");
+    let reads = ["", "/json", "/payload", "/result", "/log", "/live"].map(task);
+    for page in ["/", "/live", "/tasks", "/operations/o"].map(str::to_owned).into_iter().chain(reads) {
+        routes.insert((Method::GET, page), Some("read".into()));
+    }
+    for form in ["/cancel", "/redrive", "/reschedule"].map(task) {
+        for method in [Method::GET, Method::POST] {
+            routes.insert((method, form.clone()), Some("operate".into()));
+        }
+    }
+    routes.insert((Method::POST, "/operations".to_owned()), Some("operate".into()));
     routes
 }
 
@@ -87,7 +98,7 @@ async fn every_route_needs_a_key_and_its_scope() {
 #[tokio::test]
 async fn what_is_open_needs_none() {
     let client = Client::with_auth(Auth::Keys);
-    for path in ["/healthz", "/readyz", "/login", "/assets/login.css"] {
+    for path in ["/healthz", "/readyz", "/login", "/assets/x/sentinel.css"] {
         assert_eq!(client.get(path).await.status, StatusCode::OK, "{path}");
     }
 }

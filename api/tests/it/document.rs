@@ -69,7 +69,7 @@ async fn every_example_is_valid_by_its_schema() {
         let errors = shapes.errors(schema, example);
         assert!(errors.is_empty(), "{place}: {example}: {errors:?}");
     });
-    assert!(examples > 300, "{examples} examples were found");
+    assert!(examples > 60, "{examples} examples were found");
 }
 
 /// A body's example as it is, and with each of its other fields as an example of that says.
@@ -233,5 +233,4 @@ async fn the_documentation_is_served() {
     let page = client.get("/docs/").await;
     assert_eq!(page.status.as_u16(), 200);
     assert!(String::from_utf8_lossy(&page.body).contains("swagger-ui"));
-    assert_eq!(client.get("/").await.status.as_u16(), 307);
 }

@@ -20,6 +20,7 @@ use wasmtime_wasi::{I32Exit, runtime::spawn_blocking};
 
 use super::{
     bindings::sentinel::job::types,
+    calls::{Calls, Place},
     cpu::CpuMeter,
     effects::{Buffer, Durable},
     host::{Host, Sandbox},
@@ -72,6 +73,8 @@ pub struct Call {
     pub durable: Option<Arc<dyn Durable>>,
     /// How many of its HTTP requests have been numbered before, by the attempt that it goes on from.
     pub http_requests: u64,
+    /// Where it stands in a trace, if it does.
+    pub place: Option<Place>,
 }
 
 impl Call {
@@ -86,6 +89,7 @@ impl Call {
             parents: None,
             durable: None,
             http_requests: 0,
+            place: None,
         }
     }
 }
@@ -93,7 +97,8 @@ impl Call {
 /// Makes the attempt.
 pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     let started = Instant::now();
-    let Call { task, limits, progress, interrupt, parents, durable, http_requests } = call;
+    let Call { task, limits, progress, interrupt, parents, durable, http_requests, place } = call;
+    let calls = Calls::new(place);
     let grants = plugin.grants();
     let payload_bytes = task.payload.len() as u64;
     let log = LogSink::new(limits.log_bytes);
@@ -108,11 +113,12 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
         grants,
         task: &task,
         http_requests,
+        calls: &calls,
         scratch: scratch.as_ref().map(Scratch::path).zip(grants.scratch_bytes),
         log: &log,
         stdout: plugin.is_command().then_some(&output),
     };
-    let buffer = Buffer::new(durable);
+    let buffer = Buffer::new(durable, calls.clone());
     let host = match Host::new(&sandbox, Arc::clone(&meter), interrupt.clone(), progress, parents, buffer) {
         Ok(host) => host,
         Err(error) => return no_scratch(error),
@@ -148,7 +154,7 @@ pub(super) async fn run(plugin: &Plugin, call: Call) -> Report {
     }
     let outcome = verdict::of(redacted(called, &grants.secrets), &circumstances);
     usage.wall = started.elapsed();
-    Report { outcome, usage, log: log.take(&grants.secrets), effects }
+    Report { outcome, usage, log: log.take(&grants.secrets), effects, calls: calls.take() }
 }
 
 /// A directory for the attempt, if it has been granted one.

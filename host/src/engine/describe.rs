@@ -9,6 +9,7 @@ use wasmtime::component::{ComponentType, Lift};
 
 use super::{
     attempt::{self, GuestTask},
+    calls::Calls,
     cpu::CpuMeter,
     effects::Buffer,
     host::{Host, Sandbox},
@@ -71,6 +72,7 @@ impl Plugin {
             grants: &Arc::default(),
             task: &nobody,
             http_requests: 0,
+            calls: &Calls::default(),
             scratch: None,
             log: &log,
             stdout: None,

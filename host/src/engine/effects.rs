@@ -13,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    calls::{CallKind, Calls},
     imports::LookUp,
     interrupt::Reason,
     pace::Pace,
@@ -125,6 +126,8 @@ pub(crate) struct Buffer {
     seen: BTreeMap<String, Option<Vec<u8>>>,
     /// Of what is asked of the store, by whatever import.
     pub(crate) pace: Pace,
+    /// What is asked is noted there.
+    pub(crate) calls: Calls,
 }
 
 /// What is kept of an attempt to go on from.
@@ -137,8 +140,8 @@ struct Checkpoint {
 }
 
 impl Buffer {
-    pub(crate) fn new(durable: Option<Arc<dyn Durable>>) -> Self {
-        Self { durable, ..Self::default() }
+    pub(crate) fn new(durable: Option<Arc<dyn Durable>>, calls: Calls) -> Self {
+        Self { durable, calls, ..Self::default() }
     }
 
     /// What is to be committed, if anything.
@@ -170,8 +173,10 @@ impl Buffer {
         let Versioned { version, value } = match &self.durable {
             // A key that was read before a checkpoint must be as it was then: the commit looks.
             Some(durable) => {
+                let call = self.calls.begin(|| CallKind::StateGet);
                 let found = durable.read(&key).await;
                 self.pace.keep(found.value.as_ref().map_or(0, Vec::len)).await;
+                call.done();
                 found
             }
             None => Versioned::default(),
@@ -243,7 +248,14 @@ impl Buffer {
         let Some(durable) = &self.durable else {
             return Ok(Err("there is no queue to submit to".into()));
         };
-        match durable.child(&task).await {
+        let call = self.calls.begin(|| CallKind::OutboxSubmit);
+        let child = durable.child(&task).await;
+        if child.is_ok() {
+            call.done();
+        } else {
+            call.failed("refused");
+        }
+        match child {
             Ok(id) => {
                 self.effects.children.push(Child { id: id.clone(), task });
                 Ok(Ok(id))
@@ -267,10 +279,13 @@ impl Buffer {
             ));
         }
         let Some(durable) = &self.durable else { return Ok(()) };
+        let call = self.calls.begin(|| CallKind::CheckpointSave);
         self.pace.keep(checkpoint.len().saturating_mul(WRITTEN)).await;
         if durable.save(checkpoint).await {
+            call.done();
             return Ok(());
         }
+        call.failed("stale_lease");
         Err(wasmtime::Error::new(Halt::Interrupted(Reason::Stopped)))
     }
 
@@ -278,8 +293,10 @@ impl Buffer {
     pub(crate) async fn load(&mut self) -> wasmtime::Result<Option<(Vec<u8>, u64)>> {
         let kept = match &self.durable {
             Some(durable) => {
+                let call = self.calls.begin(|| CallKind::CheckpointLoad);
                 let kept = durable.load().await;
                 self.pace.keep(kept.as_ref().map_or(0, Vec::len)).await;
+                call.done();
                 kept
             }
             None => None,

@@ -16,6 +16,7 @@ use wasmtime_wasi::{
 
 use super::{
     attempt::GuestTask,
+    calls::Calls,
     cpu::CpuMeter,
     effects::Buffer,
     grants::Grants,
@@ -56,6 +57,8 @@ pub(crate) struct Sandbox<'a> {
     pub(crate) task: &'a GuestTask,
     /// How many HTTP requests have been numbered before this attempt.
     pub(crate) http_requests: u64,
+    /// What it asks is noted there.
+    pub(crate) calls: &'a Calls,
     /// Its directory, and how many bytes it may hold.
     pub(crate) scratch: Option<(&'a Path, u64)>,
     pub(crate) log: &'a LogSink,
@@ -72,14 +75,14 @@ impl Host {
         parents: Option<Arc<dyn Parents>>,
         effects: Buffer,
     ) -> wasmtime::Result<Self> {
-        let Sandbox { limits, grants, task, http_requests, scratch, .. } = *sandbox;
+        let Sandbox { limits, grants, task, http_requests, calls, scratch, .. } = *sandbox;
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(limits.handles);
         Ok(Self {
             wasi: wasi(sandbox)?,
             resources,
             scratch: scratch.map(|(_, limit)| Quota::new(limit)),
-            http: Http::new(grants, &task.id, limits, http_requests),
+            http: Http::new(grants, &task.id, limits, http_requests, calls),
             grants: Arc::clone(grants),
             limiter: Limiter::new(limits.memory_bytes, limits.table_elements),
             meter,

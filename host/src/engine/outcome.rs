@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{effects::Effects, log::Log};
+use super::{calls::HostCalls, effects::Effects, log::Log};
 
 /// Everything there is to say about a finished attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,12 +21,14 @@ pub struct Report {
     pub log: Log,
     /// What it did through Sentinel, if anything, to be committed if it completed.
     pub effects: Option<Box<Effects>>,
+    /// What it asked of the host, if that is told of.
+    pub calls: Option<Box<HostCalls>>,
 }
 
 impl Report {
     /// Of an attempt of which nothing more is known.
     pub fn of(outcome: Outcome) -> Self {
-        Self { outcome, usage: Usage::default(), log: Log::default(), effects: None }
+        Self { outcome, usage: Usage::default(), log: Log::default(), effects: None, calls: None }
     }
 
     /// Of an attempt at which this host itself failed: a defect of ours. It counts as a failure,

@@ -52,7 +52,13 @@ pub(super) enum End {
 }
 
 /// Has a child make the attempt. What is in `room` is kept for as long as the child lives.
-pub(super) async fn run(shared: &Shared, plugin: &Plugin, call: Call, room: impl Any + Send) -> End {
+pub(super) async fn run(
+    shared: &Shared,
+    plugin: &Plugin,
+    call: Call,
+    room: impl Any + Send,
+    log: tracing::Span,
+) -> End {
     let (interrupt, wall) = (call.interrupt.clone(), call.limits.wall);
     let stopped = |reason| {
         Report::of(match reason {
@@ -68,7 +74,8 @@ pub(super) async fn run(shared: &Shared, plugin: &Plugin, call: Call, room: impl
             reason = interrupt.raised() => return End::Report(stopped(reason)),
         },
     };
-    let mut process = match Process::start(&shared.config.apart, plugin.clone(), call, parents, room) {
+    let order = (call, parents, log);
+    let mut process = match Process::start(&shared.config.apart, plugin.clone(), order, room) {
         Ok(process) => process,
         Err(error) => return not_begun(&format!("no thread can be started: {error}")),
     };
@@ -123,8 +130,7 @@ impl Process {
     fn start(
         apart: &Apart,
         plugin: Plugin,
-        call: Call,
-        parents: KnownParents,
+        (call, parents, log): (Call, KnownParents, tracing::Span),
         room: impl Any + Send,
     ) -> io::Result<Self> {
         let child = Arc::new(Handle::default());
@@ -134,6 +140,7 @@ impl Process {
         let runtime = tokio::runtime::Handle::current();
         let mut command = command(apart, &call.task.id);
         let attend = move || {
+            let _in_trace = log.entered();
             let last = live(&handle, &mut command, &plugin, (call, parents), tell_begun, &runtime);
             drop(room);
             // Nobody may be waiting any more.
@@ -221,9 +228,11 @@ fn command(apart: &Apart, task: &str) -> Command {
         .stdout(Stdio::piped())
         // What a terminal sends to the worker is not meant for its children.
         .process_group(0);
-    // Where the queue is, and by which password it is reached, is none of the child's business.
+    // Where the queue is, who is told of spans, and by which passwords they are reached, is none of
+    // the child's business.
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SENTINEL_") {
+        let name_of = name.to_string_lossy();
+        if name_of.starts_with("SENTINEL_") || name_of.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }

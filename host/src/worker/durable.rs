@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use bytes::Bytes;
 use sentinel_queue::{
-    JobName, Namespace, NewTask, Queue, TaskId,
+    JobName, Namespace, NewTask, Queue, TaskId, TraceContext,
     effects::{self, MAX_DEPTH},
     lease::{Claimed, Token},
     request,
@@ -27,6 +27,8 @@ pub(super) struct Stored {
     family: Family,
     /// The jobs that it may submit, besides itself.
     granted: BTreeSet<JobName>,
+    /// Around lines of the log about it.
+    log: tracing::Span,
 }
 
 /// Whose children an attempt's are.
@@ -35,6 +37,8 @@ pub(super) struct Family {
     namespace: Namespace,
     job: JobName,
     lineage: Lineage,
+    /// The attempt's place in a trace: its children stand under it.
+    trace: Option<Box<TraceContext>>,
 }
 
 impl Family {
@@ -42,13 +46,15 @@ impl Family {
         let Definition { id, spec, .. } = task;
         let (root, depth) = spec.lineage.map_or((*id, 0), |lineage| (lineage.root, lineage.depth));
         let lineage = Lineage { parent: *id, root, depth: depth + 1 };
-        Self { namespace: spec.namespace.clone(), job: spec.job.clone(), lineage }
+        let (namespace, job) = (spec.namespace.clone(), spec.job.clone());
+        Self { namespace, job, lineage, trace: spec.trace.clone() }
     }
 
     /// A task as the guest gave it.
     fn child(&self, task: &str) -> Result<NewTask, String> {
         let mut task = read_child(&self.namespace, task)?;
         task.spec.lineage = Some(self.lineage);
+        task.spec.trace.clone_from(&self.trace);
         Ok(task)
     }
 
@@ -107,13 +113,32 @@ pub fn new_child(
 }
 
 impl Stored {
-    pub(super) fn of(queue: &Queue, task: &Claimed, granted: BTreeSet<JobName>) -> Self {
+    pub(super) fn of(queue: &Queue, task: &Claimed, granted: BTreeSet<JobName>, log: &tracing::Span) -> Self {
         Self {
             queue: queue.clone(),
             id: task.definition.id,
             token: task.token.clone(),
             family: Family::of(&task.definition),
             granted,
+            log: log.clone(),
+        }
+    }
+
+    /// The store's answer, however long that takes.
+    async fn answered<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> F) -> T {
+        let mut said = false;
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => {
+                    if !said {
+                        let task = self.id;
+                        self.log.in_scope(|| tracing::warn!(%task, %error, "a guest waits for the store"));
+                        said = true;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
         }
     }
 }
@@ -129,7 +154,7 @@ impl Durable for Stored {
         Box::pin(async move {
             let Family { namespace, job, .. } = &self.family;
             let keys = [key];
-            let found = answered(|| self.queue.state(namespace, job, &keys)).await;
+            let found = self.answered(|| self.queue.state(namespace, job, &keys)).await;
             let found = found.into_iter().next().unwrap_or_default();
             Versioned { version: found.version, value: found.value.map(Into::into) }
         })
@@ -138,12 +163,12 @@ impl Durable for Stored {
     fn save(&self, bytes: Vec<u8>) -> LookUp<'_, bool> {
         Box::pin(async move {
             let bytes = Bytes::from(bytes);
-            answered(|| self.queue.save(self.id, &self.token, bytes.clone())).await
+            self.answered(|| self.queue.save(self.id, &self.token, bytes.clone())).await
         })
     }
 
     fn load(&self) -> LookUp<'_, Option<Vec<u8>>> {
-        Box::pin(async { answered(|| self.queue.load(self.id)).await.map(Into::into) })
+        Box::pin(async { self.answered(|| self.queue.load(self.id)).await.map(Into::into) })
     }
 
     fn child<'a>(&'a self, task: &'a str) -> LookUp<'a, Result<String, ChildError>> {
@@ -158,22 +183,5 @@ impl Durable for Stored {
             }
             Ok(child.id.to_string())
         })
-    }
-}
-
-/// The store's answer, however long that takes.
-async fn answered<T, F: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -> F) -> T {
-    let mut said = false;
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => {
-                if !said {
-                    tracing::warn!(%error, "a guest waits for the store");
-                    said = true;
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-        }
     }
 }

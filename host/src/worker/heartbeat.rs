@@ -44,6 +44,7 @@ pub(super) async fn beat(shared: Arc<Shared>) {
         }
         let stopped = shared.leases.stop_older_than(shared.lease().mul_f64(STOP_AT));
         if stopped > 0 {
+            shared.count_lost(stopped);
             tracing::warn!(stopped, "guests were stopped: their leases could not be renewed in time");
         }
         tokio::time::sleep(shared.lease() / LOOKS).await;
@@ -62,6 +63,7 @@ async fn renew(shared: &Shared) -> Result<(), StoreError> {
         shared.set_lease(renewed.lease);
         let lost = shared.leases.lose(chunk, &renewed.lost);
         if lost > 0 {
+            shared.count_lost(lost);
             tracing::warn!(tasks = lost, "leases were lost; their guests are stopped");
         }
     }

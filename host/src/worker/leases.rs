@@ -28,6 +28,8 @@ pub(super) struct Lease {
     pub(super) progress: Arc<ProgressCell>,
     /// When the last call that made it longer was sent.
     pub(super) renewed_at: Instant,
+    /// Around lines of the log about it.
+    pub(super) log: tracing::Span,
 }
 
 impl Leases {
@@ -87,6 +89,7 @@ impl Leases {
     /// Stops the guest of a claim whose task was cancelled.
     pub(super) fn cancel(&self, id: TaskId, token: &Token) {
         if let Some(lease) = self.lock().get(&id).filter(|lease| lease.token == *token) {
+            lease.log.in_scope(|| tracing::info!(task = %id, "cancelled: its guest is stopped"));
             lease.interrupt.raise(Reason::Cancelled);
         }
     }

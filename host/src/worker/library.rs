@@ -28,7 +28,7 @@ use super::{
     plugins::{Job, Plugins, Refusal},
     watcher::Watcher,
 };
-use crate::engine::{Engine, Plugin};
+use crate::engine::{Engine, Plugin, PoolUse};
 
 /// How often directories are looked at, for not every mount says what happens in it.
 const RESCAN: Duration = Duration::from_secs(5);
@@ -45,6 +45,7 @@ const REASON_BYTES: usize = 2 << 10;
 /// The plugins of some directories; where two hold the same file, the first wins.
 #[derive(Debug)]
 pub struct Library {
+    engine: Engine,
     shelf: Arc<Shelf>,
     wake: Sender<Wake>,
 }
@@ -129,14 +130,14 @@ impl Library {
         let (wake, wakes) = mpsc::channel();
         let watcher = Watcher::new(&dirs, wake.clone());
         let mut looker = Looker {
-            admitter: Admitter::new(engine, granted)?,
+            admitter: Admitter::new(engine.clone(), granted)?,
             dirs,
             shelf: Arc::clone(&shelf),
             watcher,
             unsettled: BTreeMap::new(),
         };
         std::thread::Builder::new().name("plugins".into()).spawn(move || looker.watch(&wakes))?;
-        Ok(Self { shelf, wake })
+        Ok(Self { engine, shelf, wake })
     }
 
     /// The plugins as they are now. They may be others a moment later.
@@ -152,6 +153,11 @@ impl Library {
     /// The plugin that runs a job now, and what its tasks ask for when they do not say.
     pub fn get(&self, job: &JobName) -> Option<(Plugin, Policy)> {
         self.shelf.current.borrow().get(job).map(|job| (job.plugin.clone(), job.manifest.policy.clone()))
+    }
+
+    /// How much of the engine's pool is in use.
+    pub(super) fn pool(&self) -> Option<PoolUse> {
+        self.engine.pool()
     }
 
     /// Waits until every file that was there at first was admitted or refused, but no longer than
@@ -206,7 +212,7 @@ impl Shelf {
                 plugins.jobs.insert(name, job.clone());
             }
         }
-        plugins.log_news(&self.current.borrow());
+        plugins.tell_news(&self.current.borrow());
         self.current.send_replace(Arc::new(plugins));
     }
 }

@@ -46,6 +46,12 @@ impl MemoryBudget {
         Some(TopUp { _permit: permit })
     }
 
+    /// What so many guests that run may grow to, with what they reserved beyond their slots.
+    pub(super) fn reserved(&self, busy: usize) -> u64 {
+        let spare = (self.spare_bytes / MIB).saturating_sub(self.spare.available_permits() as u64);
+        (busy as u64).saturating_mul(self.reserve).saturating_add(spare * MIB)
+    }
+
     /// Whether a plugin with this limit can ever run here.
     pub fn ever_fits(&self, limit: usize) -> bool {
         (limit as u64).saturating_sub(self.reserve) <= self.spare_bytes

@@ -16,8 +16,21 @@ use crate::engine::Plugin;
 pub struct Plugins {
     pub(super) jobs: BTreeMap<JobName, Job>,
     pub(super) refused: Vec<Refusal>,
+    /// What became of files since the worker started.
+    pub(super) admissions: Admissions,
     /// Every file was looked at once: none of those that were there at first is missing.
     pub(super) is_complete: bool,
+}
+
+/// How often files were admitted and refused since the worker started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Admissions {
+    /// Compiled, and run from then on.
+    compiled: u64,
+    /// Run from then on, as it had been compiled before.
+    cached: u64,
+    /// Not run, or what was there before instead.
+    refused: u64,
 }
 
 /// A job that can be run.
@@ -63,11 +76,15 @@ impl Plugins {
         self.jobs.keys().map(|name| Bytes::from(name.to_string())).collect()
     }
 
-    /// Logs in which way these are others than those before.
-    pub(super) fn log_news(&self, before: &Self) {
+    /// Logs and counts in which way these are others than those before.
+    pub(super) fn tell_news(&mut self, before: &Self) {
+        self.admissions = before.admissions;
         for (name, job) in &self.jobs {
             let old = before.get(name);
             if old.is_none_or(|old| old.admitted_at != job.admitted_at) {
+                let is_cached = job.plugin.code().from_cache;
+                self.admissions.cached += u64::from(is_cached);
+                self.admissions.compiled += u64::from(!is_cached);
                 tracing::info!(
                     job = %name, digest = %job.plugin.digest(),
                     instead_of = old.map(|old| tracing::field::display(old.plugin.digest())),
@@ -83,6 +100,7 @@ impl Plugins {
         for Refusal { file, reason } in
             self.refused.iter().filter(|refusal| !before.refused.contains(refusal))
         {
+            self.admissions.refused += 1;
             tracing::error!(file, reason, "plugin refused");
         }
     }

@@ -31,6 +31,22 @@ pub(super) enum Done {
     Forget,
 }
 
+impl Done {
+    /// How it ended, in a word for the log.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Settle(settlement) => match &settlement.verdict {
+                Verdict::Complete(_) => "completed",
+                Verdict::Fail(error) | Verdict::Retry(error, _) | Verdict::Elsewhere(error, _) => {
+                    error.kind.as_str()
+                }
+            },
+            Self::Release => "released",
+            Self::Forget => "cancelled",
+        }
+    }
+}
+
 /// Judges a report of the engine.
 pub(super) fn judge(task: &Claimed, digest: String, report: Report, chance: f64) -> Done {
     let mut effects = effects(task, report.effects, chance);

@@ -5,14 +5,14 @@
 //! for nothing.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use sentinel_queue::{
-    TaskId,
+    Millis, TaskId,
     lease::{Claimed, MAX_CALL, Settlement, Token, Turn, TurnAnswer},
     queue::chance,
     store::StoreError,
@@ -26,6 +26,7 @@ use super::{
     Shared,
     attempt::{self, Claim},
     settle::Done,
+    spans::{Attempted, Taken, Unsettled},
 };
 
 /// Idle workers look this often even if nobody wakes them.
@@ -44,6 +45,8 @@ pub(super) struct Ended {
     pub(super) done: Done,
     /// It could not start for want of room.
     pub(super) pressure: bool,
+    /// What is told to whoever traces it.
+    pub(super) told: Option<Box<Attempted>>,
 }
 
 /// The loop's own state.
@@ -53,6 +56,8 @@ pub(super) struct Turns {
     ended: mpsc::UnboundedReceiver<Ended>,
     report: mpsc::UnboundedSender<Ended>,
     settlements: VecDeque<Settlement>,
+    /// What is told of these once the store has them.
+    told: HashMap<(TaskId, Token), Box<Attempted>>,
     releases: Vec<(TaskId, Token)>,
     /// The call that nobody has answered yet, with the slots for what it may bring.
     unanswered: Option<(Turn, Vec<OwnedSemaphorePermit>)>,
@@ -76,6 +81,7 @@ impl Turns {
             ended,
             report,
             settlements: VecDeque::new(),
+            told: HashMap::new(),
             releases: Vec::new(),
             unanswered: None,
             number: 0,
@@ -172,9 +178,20 @@ impl Turns {
     fn note(&mut self, ended: Ended) {
         self.pressed_until = ended.pressure.then(|| Instant::now() + PRESSURE);
         match ended.done {
-            Done::Settle(settlement) => self.settlements.push_back(*settlement),
-            Done::Release => self.releases.push((ended.id, ended.token)),
-            Done::Forget => self.shared.leases.remove(ended.id, &ended.token),
+            Done::Settle(settlement) => {
+                if let Some(told) = ended.told {
+                    self.told.insert((ended.id, ended.token), told);
+                }
+                self.settlements.push_back(*settlement);
+            }
+            Done::Release => {
+                tell(ended.told, Unsettled::Released);
+                self.releases.push((ended.id, ended.token));
+            }
+            Done::Forget => {
+                tell(ended.told, Unsettled::Cancelled);
+                self.shared.leases.remove(ended.id, &ended.token);
+            }
         }
     }
 
@@ -220,10 +237,7 @@ impl Turns {
             return;
         }
         for (settlement, taken) in turn.settlements.iter().zip(&answer.settled) {
-            if !taken {
-                tracing::warn!(task = %settlement.id, "a result came too late: the lease is another's");
-            }
-            self.shared.leases.remove(settlement.id, &settlement.token);
+            self.settled(settlement, if *taken { Taken::InTime } else { Taken::TooLate }, sent, &turn);
         }
         if turn.wanted > 0 {
             self.hungry = answer.claimed.len() == turn.wanted;
@@ -237,8 +251,22 @@ impl Turns {
                 continue;
             }
             let slot = permits.pop().expect("no more tasks are claimed than slots are taken");
-            self.start(task, slot, sent);
+            self.start(task, slot, sent, answer.now);
         }
+    }
+
+    /// The store has answered a settlement.
+    fn settled(&mut self, settlement: &Settlement, taken: Taken, sent: Instant, turn: &Turn) {
+        let Settlement { id, token, .. } = settlement;
+        let told = if self.told.is_empty() { None } else { self.told.remove(&(*id, token.clone())) };
+        if matches!(taken, Taken::TooLate) {
+            let log = told.as_ref().map_or_else(tracing::Span::none, |told| told.log_span());
+            log.in_scope(|| tracing::warn!(task = %id, "a result came too late: the lease is another's"));
+        }
+        if let Some(told) = told {
+            told.settled(settlement, taken, sent, turn.settlements.len());
+        }
+        self.shared.leases.remove(*id, token);
     }
 
     fn next_turn(&mut self) -> (Turn, Vec<OwnedSemaphorePermit>) {
@@ -297,8 +325,8 @@ impl Turns {
         }
     }
 
-    fn start(&self, task: Claimed, slot: OwnedSemaphorePermit, sent: Instant) {
-        let claim = Claim { task, slot, sent };
+    fn start(&self, task: Claimed, slot: OwnedSemaphorePermit, sent: Instant, now: Millis) {
+        let claim = Claim { task, slot, sent, now };
         attempt::start(Arc::clone(&self.shared), claim, self.report.clone());
     }
 
@@ -345,6 +373,12 @@ impl Turns {
             // Idle workers look by themselves within a second.
             tracing::debug!(%error, "a marker could not be passed on");
         }
+    }
+}
+
+fn tell(told: Option<Box<Attempted>>, how: Unsettled) {
+    if let Some(told) = told {
+        told.unsettled(how);
     }
 }
 

@@ -7,9 +7,9 @@
 -- Reply  per task: ok, wrong (it has ended) or unknown; the status that it has
 --
 -- Invariant: the attempt of a cancelled task commits nothing.
--- use: clock record task ready limits ends finish place steer request
+-- use: clock record task ready limits ends numbers finish place steer request
 
-return once(ARGV[2], function()
+local reply = once(ARGV[2], function()
   local reply = {}
   for at = 3, #ARGV do
     local word, status = cancel(ARGV[at], ARGV[2])
@@ -18,3 +18,5 @@ return once(ARGV[2], function()
   end
   return reply
 end)
+count_noted()
+return reply

@@ -6,7 +6,7 @@
 -- Reply  1 while there is more to do
 --
 -- Invariant: what was done to a task and how far the operation has come are one step.
--- use: clock record task ready limits ends finish place steer page erase
+-- use: clock record task ready limits ends numbers finish place steer page erase
 
 local P = KEYS[1]
 local SLICE = 200
@@ -81,6 +81,7 @@ while left > 0 and #walk > 0 do
     at, member = '', ''
   end
 end
+count_noted()
 local more = #walk > 0
 -- Tasks move between places while an operation passes: what waits for its key may be ready behind
 -- it. It goes round until it finds nothing ('pass': what was done before this round). What was redriven may fail again: it goes round once.

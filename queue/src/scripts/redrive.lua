@@ -7,7 +7,7 @@
 --
 -- Invariant: in the same step the task leaves its final state and is ready, and its history
 -- tells of both.
--- use: clock record task ready limits ends finish place steer request
+-- use: clock record task ready limits ends numbers finish place steer request
 
 return once(ARGV[2], function()
   local reply = {}

@@ -5,7 +5,7 @@
 -- ARGV   clock, the request's own id, task id, when it is due (as in lib/accept.lua, or '' to
 --        leave that), priority (or '' to leave it)
 -- Reply  ok, wrong (it waits no more) or unknown; the status that it has now
--- use: clock record task ready limits ends finish place steer request
+-- use: clock record task ready limits ends numbers finish place steer request
 
 local id, when, priority = ARGV[3], ARGV[4], ARGV[5]
 return once(ARGV[2], function()

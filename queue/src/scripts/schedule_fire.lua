@@ -8,7 +8,7 @@
 -- Reply  `fired`, or, nothing having been written, `stale`: it is not at that tick any more
 --
 -- Invariant: a tick is fired once, whoever fires it, since the same step moves the schedule on.
--- use: clock record task ready limits ends finish accept schedule
+-- use: clock record task ready limits ends numbers finish kin accept schedule
 
 local FIRST = 8
 local P, name = KEYS[1], ARGV[2]
@@ -25,12 +25,13 @@ if not s or s.generation ~= ARGV[3] or at ~= tonumber(ARGV[4]) then
   return 'stale'
 end
 if FIRST <= #ARGV then
-  local reply = accept(ARGV, FIRST)
+  local reply = accept(ARGV, FIRST, note_accepted)
   if reply[1] ~= 'ok' then
     return reply.err and reply or reply[1]
   end
   s.at, s.task = ARGV[6], ARGV[7]
   write_schedule(name, s)
+  count_noted()
 end
 set_tick(name, ARGV[5])
 return 'fired'

@@ -8,14 +8,15 @@
 --        lib/effects.lua takes them); then the count of tasks wanted, and the queues, each:
 --        namespace:queue, share; none meaning all there are
 -- Reply  'ok' or 'superseded', the time, the length of a lease, when there may be something to
---        claim without a marker being set (or ''), a letter per settlement (o: settled, s: the
---        lease is another's), the claimed tasks (id, definition, state or '', the defaults of
---        its queue), the queues that were asked when tasks are still wanted
+--        claim without a marker being set (or ''), a letter per settlement (o: settled as asked,
+--        others as letter_of says, s: the lease is another's), the claimed tasks (id, definition,
+--        state or '', the defaults of its queue), the queues that were asked when tasks are still
+--        wanted
 --
 -- Invariants: only the holder of a lease settles its task, once; its effects are committed with its
 -- completion or not at all; a claimed task is in `l` and `run` and nowhere else; the same number
 -- gets the same tasks again for as long as they are its own.
--- use: clock record task ready limits ends finish accept effects
+-- use: clock record task ready limits ends numbers finish kin accept effects
 
 local P = KEYS[1]
 local instance, number, settlements = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -106,6 +107,16 @@ if last then
   end
 end
 
+-- How a settlement was taken: as it was asked (o), tried again for a conflict (c), or FAILED for a
+-- conflict (f), for effects that were refused (e), because the task expired (x) or its job is unknown (u).
+local function letter_of(action, kind)
+  if action ~= 'FAILED' then
+    return kind == 'conflict' and 'c' or 'o'
+  end
+  return kind == 'conflict' and 'f' or kind == 'effect_limit' and 'e' or kind == 'expired' and 'x'
+    or kind == 'unknown_job' and 'u' or 'o'
+end
+
 -- Which settlements are by the holder of the lease?
 local verdicts, mine, settled_ids = {}, {}, {}
 if settlements > 0 then
@@ -127,8 +138,13 @@ if settlements > 0 then
     else
       -- Settled before by this very claim? Then the answer is the same again.
       local done = redis.call('GETRANGE', P .. 'x:' .. id, 0, HEADER - 1)
-      local by = done ~= '' and fields_of(done, 1)[1] or state(id).by
-      verdicts[i] = (by == ARGV[at + 1] or by == 'retry ' .. ARGV[at + 1]) and 'o' or 's'
+      local ended = done ~= '' and fields_of(done, 3)
+      local s = not ended and state(id)
+      if ended and ended[1] == ARGV[at + 1] then
+        verdicts[i] = letter_of(ended[2], ended[3])
+      else
+        verdicts[i] = s and s.by == 'retry ' .. ARGV[at + 1] and letter_of('', s.kind) or 's'
+      end
     end
   end
 end
@@ -187,7 +203,7 @@ for _, task in ipairs(mine) do
       redis.call('DEL', P .. 'ck:' .. id)
     end
   elseif effects and action == 'COMPLETED' then
-    local refusal = commit(effects)
+    local refusal = commit(effects, id)
     if refusal then
       action, kind, tail = 'FAILED', 'effect_limit', explained(effects, refusal)
     elseif effects.drops then
@@ -219,8 +235,8 @@ for _, task in ipairs(mine) do
       end
     end
     if failure then
-      conclude(task, ns, 'FAILED', failure, tail)
-      action = 'FAILED'
+      action, kind = 'FAILED', failure
+      conclude(task, ns, action, kind, tail)
     else
       s.due = digits(now + wait)
       s.base, s.by, s.kind = s.due, 'retry ' .. ARGV[at + 1], kind
@@ -231,6 +247,7 @@ for _, task in ipairs(mine) do
   elseif action == 'COMPLETED' or action == 'FAILED' then
     conclude(task, ns, action, kind, tail)
   end
+  verdicts[(at - FIRST) / PER + 1] = letter_of(action, kind)
   count(ns .. ':' .. action)
   if ARGV[at + 9] ~= '' then
     records[#records + 1] = P .. 'log:' .. id .. ':' .. ARGV[at + 5]
@@ -379,6 +396,7 @@ if wanted == 0 or bytes >= ENOUGH or aside >= ASIDE then
     end
   end
 end
+count_noted()
 if #claimed > 0 or settlements > 0 then
   local kept = ARGV[3] .. ' ' .. digits(now) .. ' ' .. table.concat(verdicts) .. ' ' .. table.concat(claimed, ',')
   redis.call('SET', P .. 'c:' .. instance, kept)

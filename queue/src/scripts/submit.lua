@@ -7,6 +7,8 @@
 --
 -- Invariant: a task that is there already, by its id or by its idempotency key, is answered as
 -- known and not written again; every other is defined and in one place before the reply.
--- use: clock record task ready limits ends finish accept
+-- use: clock record task ready limits ends numbers finish kin accept
 
-return accept(ARGV, 2)
+local reply = accept(ARGV, 2)
+count_noted()
+return reply

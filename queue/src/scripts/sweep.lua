@@ -11,7 +11,7 @@
 --
 -- Invariants: a task whose lease ended is ready again, or FAILED once it has lost as many leases
 -- as it may; a lease lies no further in the future than a clock that stepped back explains.
--- use: clock record task ready limits ends finish page loosen beat
+-- use: clock record task ready limits ends numbers finish page loosen beat
 
 local P = KEYS[1]
 local SLICE = 100
@@ -22,6 +22,8 @@ local FORGET_JOB = 24 * 3600 * 1000
 local FORGET_WAITER = 600 * 1000
 local FORGET_REQUEST = 600 * 1000
 local FORGET_OPERATION = 24 * 3600 * 1000
+local KEEP_SPAN = 2 * 3600 * 1000
+local FORGET_PAIR = 24 * 3600 * 1000
 local FORGET_DESCRIPTION = 7 * 24 * 3600 * 1000
 local lease = lease_length()
 local may_reap = beat(lease)
@@ -60,6 +62,7 @@ local function reap(id, def)
   if word == 'failed' then
     finish(id, def, 'FAILED', kind, 'reap ' .. token, s.ended, started, '')
   else
+    note(def.ns, def.queue, def.job, 'r:worker_lost=1')
     make_ready(id, def, s)
   end
   leave(id, def.name, def.key)
@@ -85,6 +88,7 @@ table.sort(loose)
 if loose[1] then
   loosen(loose[1])
 end
+count_noted()
 
 local function forget(set, before, each)
   local members = redis.call('ZRANGEBYSCORE', P .. set, '-inf', digits(before), 'LIMIT', 0, SLICE)
@@ -115,6 +119,18 @@ forget('purged', now - FORGET_REQUEST, function() end)
 forget('released', now - FORGET_REQUEST, function() end)
 forget('asked', now - FORGET_REQUEST, function(request)
   redis.call('HDEL', P .. 'answers', request)
+end)
+-- What happened longer ago than anybody may ask for, pairs that were silent for a day, and processes
+-- that told of it and are gone.
+forget('spans', now - KEEP_SPAN, function(span)
+  redis.call('DEL', P .. 'n:' .. span)
+end)
+forget('summed', now - FORGET_PAIR, function(pair)
+  local ns, name = string.match(pair, '^([^:]*):(.*)$')
+  redis.call('HDEL', P .. 'sums:' .. ns, name)
+end)
+forget('tellers', now - FORGET_WORKER, function(teller)
+  redis.call('HDEL', P .. 'told', teller)
 end)
 forget('descrs', now - FORGET_DESCRIPTION, function(digest)
   redis.call('HDEL', P .. 'descr', digest)

@@ -68,6 +68,8 @@ scripts! {
     Get = "get",
     /// Some tasks, in brief.
     Briefs = "briefs",
+    /// Some tasks, in brief, and whom they have to do with.
+    Kin = "kin",
     /// What an attempt printed.
     Log = "log",
     /// What a task can go on from.
@@ -110,6 +112,14 @@ scripts! {
     Workers = "workers",
     /// The jobs that workers advertised lately.
     Jobs = "jobs",
+    /// Adds up what a process saw happen.
+    Observe = "observe",
+    /// What happened lately, span by span.
+    Series = "series",
+    /// What ever happened.
+    Sums = "sums",
+    /// How many tasks are ready, and since when.
+    Waiting = "waiting",
     /// Makes an API key.
     AddKey = "add_key",
     /// Revokes an API key.
@@ -198,12 +208,14 @@ fn library(name: &str) -> &'static str {
         "schedule" => include_str!("../scripts/lib/schedule.lua"),
         "request" => include_str!("../scripts/lib/request.lua"),
         "ends" => include_str!("../scripts/lib/ends.lua"),
+        "numbers" => include_str!("../scripts/lib/numbers.lua"),
         "loosen" => include_str!("../scripts/lib/loosen.lua"),
         "effects" => include_str!("../scripts/lib/effects.lua"),
         "key" => include_str!("../scripts/lib/key.lua"),
         "session" => include_str!("../scripts/lib/session.lua"),
         "action" => include_str!("../scripts/lib/action.lua"),
         "namespace" => include_str!("../scripts/lib/namespace.lua"),
+        "kin" => include_str!("../scripts/lib/kin.lua"),
         "erase" => include_str!("../scripts/lib/erase.lua"),
         other => unreachable!("no scripts/lib/{other}.lua"),
     }
@@ -228,6 +240,7 @@ mod tests {
         let questions = [
             Script::Get,
             Script::Briefs,
+            Script::Kin,
             Script::Log,
             Script::Load,
             Script::State,
@@ -242,6 +255,9 @@ mod tests {
             Script::Queues,
             Script::Workers,
             Script::Jobs,
+            Script::Series,
+            Script::Sums,
+            Script::Waiting,
             Script::Keys,
             Script::Session,
             Script::Actions,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sentinel_queue::{
-    Backoff, ErrorKind, Namespace, Policy, QueueName, Status,
+    Backoff, ErrorKind, Namespace, Policy, QueueName, Status, TraceContext,
     lease::{Held, Served, Turn, Verdict},
     task::{Progress, TaskState},
 };
@@ -27,6 +27,22 @@ on_both_homes! {
         assert_eq!(read.definition.spec.job, job("j"));
         assert_eq!(read.definition.created_at.0, crate::bench::START);
         assert_eq!(read.state, TaskState::Queued);
+    }
+
+    async fn a_task_stands_where_it_came_from_in_its_trace_in_every_attempt(bench: &Bench) {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut task = new_task(0);
+        task.spec.trace = TraceContext::read(PARENT, Some("client=1")).map(Box::new);
+        assert!(task.spec.trace.is_some());
+        bench.queue.submit(std::slice::from_ref(&task)).await.unwrap();
+        assert_eq!(bench.get(task.id).await.definition.spec.trace, task.spec.trace);
+        let mut worker = Worker::of(bench);
+        for _ in 0..2 {
+            let claimed = worker.claim(1).await;
+            assert_eq!(claimed[0].definition.spec.trace, task.spec.trace);
+            let retry = Verdict::Retry(failure(ErrorKind::Trap), Duration::ZERO);
+            assert!(worker.settle(&claimed[0], retry).await);
+        }
     }
 
     async fn an_unknown_task_is_not_there(bench: &Bench) {

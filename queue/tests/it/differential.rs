@@ -40,6 +40,8 @@ enum Step {
     Renew { worker: usize },
     Release { worker: usize, pick: usize, again: bool },
     Sweep,
+    Tell,
+    Cancel { pick: usize },
     Pause { queue: u8, paused: bool },
     Wake { queue: u8 },
     Schedule { schedule: u8, seconds: u8, catch_up: CatchUp, paused: Option<bool> },
@@ -80,6 +82,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_usize, any::<usize>(), any::<bool>())
             .prop_map(|(worker, pick, again)| Step::Release { worker, pick, again }),
         3 => Just(Step::Sweep),
+        2 => Just(Step::Tell),
+        1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
         1 => (0..3_u8, any::<bool>()).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
         1 => (0..3_u8).prop_map(|queue| Step::Wake { queue }),
         1 => (0..3_u8, prop_oneof![Just(5_u8), Just(20)], catch_up, any::<Option<bool>>()).prop_map(
@@ -155,6 +159,12 @@ impl World {
                 self.stale.push(task);
             }
             Step::Sweep => drop(self.queue.sweep().await.unwrap()),
+            Step::Tell => drop(self.queue.observe().await.unwrap()),
+            Step::Cancel { pick } => {
+                if let Some(task) = picked(&self.submitted, pick) {
+                    self.queue.cancel(task.id).await.unwrap();
+                }
+            }
             Step::Pause { queue, paused: true } => self.queue.pause(&ns, &name(queue)).await.unwrap(),
             Step::Pause { queue, paused: false } => self.queue.resume(&ns, &name(queue)).await.unwrap(),
             Step::Wake { queue } => {
@@ -299,6 +309,9 @@ impl World {
 
     async fn look(&self, pick: usize) {
         let ns = Namespace::default();
+        self.queue.series(&ns, Duration::from_secs(3600)).await.unwrap();
+        self.queue.sums(&ns).await.unwrap();
+        self.queue.waiting(&ns).await.unwrap();
         if let Some(task) = picked(&self.submitted, pick) {
             self.queue.get(task.id).await.unwrap().expect("an accepted task is there");
         }

@@ -7,6 +7,7 @@
 mod address;
 mod connection;
 mod origin;
+mod told;
 
 use std::{
     future::Future,
@@ -33,8 +34,9 @@ use self::{
     address::Class,
     connection::Plan,
     origin::{Host as TargetHost, Target},
+    told::Told,
 };
-use crate::engine::{grants::Grants, host::Host, limits::Limits};
+use crate::engine::{calls::Calls, grants::Grants, host::Host, limits::Limits};
 
 pub use self::origin::{NoOrigin, Origin};
 
@@ -86,6 +88,7 @@ pub(crate) struct Outgoing {
     pub(crate) numbered: u64,
     /// None: nothing has been granted.
     access: Option<Access>,
+    told: Told,
 }
 
 struct Access {
@@ -104,7 +107,13 @@ struct Traffic {
 
 impl Http {
     /// For an attempt at a task that begins now.
-    pub(crate) fn new(grants: &Arc<Grants>, task: &str, limits: &Limits, numbered: u64) -> Self {
+    pub(crate) fn new(
+        grants: &Arc<Grants>,
+        task: &str,
+        limits: &Limits,
+        numbered: u64,
+        calls: &Calls,
+    ) -> Self {
         let access = (!grants.http.is_empty()).then(|| Access {
             grants: Arc::clone(grants),
             task: task.to_owned(),
@@ -117,7 +126,8 @@ impl Http {
         });
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELDS);
-        Self { context, outgoing: Outgoing { numbered, access } }
+        let told = Told::new(calls, grants);
+        Self { context, outgoing: Outgoing { numbered, access, told } }
     }
 
     /// What bodies carried, both ways.
@@ -208,9 +218,16 @@ impl WasiHttpHooks for Outgoing {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
+        let method = request.method().clone();
         match self.decide(&mut request, options) {
-            Ok(plan) => Box::new(connection::send(plan, request)),
-            Err(error) => Box::new(std::future::ready(Err(error))),
+            Ok(plan) => {
+                let call = self.told.begin(&plan, &method, request.headers_mut());
+                Box::new(told::noted(call, connection::send(plan, request)))
+            }
+            Err(error) => {
+                self.told.refused(&method, &error);
+                Box::new(std::future::ready(Err(error)))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::{fmt, future::Future, pin::Pin};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{bindings::sentinel::job::parents, host::Host};
+use crate::engine::{bindings::sentinel::job::parents, calls::CallKind, host::Host};
 
 /// About what the store reads to say how a parent ended.
 const BRIEF_BYTES: usize = 512;
@@ -75,15 +75,19 @@ impl Parents for KnownParents {
 impl parents::Host for Host {
     async fn all(&mut self) -> wasmtime::Result<Vec<parents::Parent>> {
         let Some(known) = self.parents.clone() else { return Ok(Vec::new()) };
+        let call = self.effects.calls.begin(|| CallKind::ParentsAll);
         let all = known.all().await;
         self.effects.pace.keep(all.len() * BRIEF_BYTES).await;
+        call.done();
         Ok(all.into_iter().map(Into::into).collect())
     }
 
     async fn result_of(&mut self, id: String) -> wasmtime::Result<Option<String>> {
         let Some(known) = self.parents.clone() else { return Ok(None) };
+        let call = self.effects.calls.begin(|| CallKind::ParentsResult);
         let result = known.result_of(&id).await;
         self.effects.pace.keep(result.as_ref().map_or(0, String::len)).await;
+        call.done();
         self.count_imported(result.as_ref().map_or(0, String::len));
         Ok(result)
     }

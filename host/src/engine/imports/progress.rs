@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{
     bindings::sentinel::job::{progress, types},
+    calls::CallKind,
     host::Host,
     secret::Cut,
     verdict::clipped,
@@ -63,6 +64,7 @@ impl types::Host for Host {}
 
 impl progress::Host for Host {
     fn report(&mut self, percent: u8, message: String) {
+        self.effects.calls.begin(|| CallKind::Progress).done();
         self.count_imported(message.len());
         let message = self.grants.secrets.redacted(message, Cut::Nowhere);
         let message = if message.len() > MESSAGE_BYTES { clipped(&message, MESSAGE_BYTES) } else { message };

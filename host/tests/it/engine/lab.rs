@@ -103,6 +103,7 @@ impl Act {
             parents: None,
             durable: None,
             http_requests: 0,
+            place: None,
         }
     }
 

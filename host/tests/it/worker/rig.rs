@@ -74,6 +74,7 @@ impl Rig {
             grace: Duration::from_secs(10),
             retention: Retention::default(),
             submits: std::collections::BTreeMap::new(),
+            traces: sentinel_trace::Traces::default(),
             apart: Apart { program: "/nowhere/sentinel".into(), args: vec![] },
         };
         Self {

@@ -58,8 +58,9 @@ end
 -- Answers { 'ok', per task: the id of the task that stands for it (another one if that has its
 -- idempotency key), when that was accepted, the status in which it was removed or '' }, or, nothing
 -- having been written, { 'conflict', which task }, { 'no_parent', which task, parent } or
--- { 'moved', which task, parent, the task that has the parent's idempotency key }.
-local function accept(args, first)
+-- { 'moved', which task, parent, the task that has the parent's idempotency key }. `told`, if there is
+-- one, is called with the header of each that is new.
+local function accept(args, first, told)
   local P = KEYS[1]
   local arrival = redis.call('HMGET', P .. 'seq', 'last', 'ms')
   local seq = tonumber(arrival[1] or 0)
@@ -149,6 +150,7 @@ local function accept(args, first)
       redis.call('HSET', P .. 'blk', id, digits(#options.parents))
       for _, parent in ipairs(options.parents) do
         redis.call('ZADD', P .. 'p:' .. parent, 0, id)
+        add_kin(parent, id)
         if redis.call('EXISTS', P .. 'x:' .. parent) == 1 then
           redis.call('ZADD', P .. 'ended', digits(now), parent)
         end
@@ -174,6 +176,9 @@ local function accept(args, first)
       redis.call('ZREM', P .. 'iexp', key)
     end
     submitted[task.ns] = (submitted[task.ns] or 0) + 1
+    if told then
+      told(args[at + 4])
+    end
   end
 
   redis.call('HSET', P .. 'seq', 'last', digits(seq + #fresh), 'ms', digits(base))

@@ -96,8 +96,8 @@ local function sum_of(value, number)
   return sum and math.abs(base) <= LARGEST and math.abs(sum) <= LARGEST and digits(sum) or nil
 end
 
--- Commits; or answers why that cannot be, and has written nothing.
-local function commit(e)
+-- Commits what an attempt of a task did; or answers why that cannot be, and has written nothing.
+local function commit(e, task)
   local scope = e.scope
   local _, values = stand_of(scope, e.writes)
   local bytes = #e.writes > 0 and tonumber(redis.call('HGET', KEYS[1] .. 'sizes', scope) or 0)
@@ -124,10 +124,14 @@ local function commit(e)
     if family > DESCENDANTS then
       return 'more than ' .. digits(DESCENDANTS) .. ' tasks would descend from the task ' .. e.root
     end
-    if accept(e.list, e.children)[1] ~= 'ok' then
+    local accepted = accept(e.list, e.children, note_accepted)
+    if accepted[1] ~= 'ok' then
       return 'a task that it submits waits for one that is not there'
     end
     redis.call('HSET', KEYS[1] .. 'tree', e.root, digits(family))
+    for at = 2, #accepted, 3 do
+      add_kin(task, accepted[at])
+    end
   end
   if #e.writes > 0 then
     local version = digits(redis.call('HINCRBY', KEYS[1] .. 'seq', 'version', 1))

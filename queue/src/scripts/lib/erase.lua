@@ -5,7 +5,7 @@ local IDEMPOTENCY_WINDOW = 24 * 3600 * 1000
 
 local function erase(id, def, status, attempts)
   local keys = {}
-  for i, kind in ipairs({ 'd:', 's:', 'x:', 'h:', 'p:', 'ck:' }) do
+  for i, kind in ipairs({ 'd:', 's:', 'x:', 'h:', 'p:', 'ck:', 'kin:' }) do
     keys[i] = KEYS[1] .. kind .. id
   end
   keys[#keys + 1] = KEYS[1] .. 'log:' .. id .. ':1'

@@ -33,11 +33,12 @@ local function announce(ids)
   return parents
 end
 
--- Ends one task that no settlement ends. `token` says by what.
+-- Ends one task that no settlement ends. `token` says by what. Whoever calls it counts what was noted.
 local function finish(id, def, status, kind, token, attempt, started, tail)
   redis.call('SET', KEYS[1] .. 'x:' .. id, finished(token, status, kind, attempt, started, tail))
   redis.call('ZADD', KEYS[1] .. 'fin:' .. def.ns .. ':' .. status, digits(end_place()), id)
   redis.call('HINCRBY', KEYS[1] .. 'stats', def.ns .. ':' .. status, 1)
+  note_end(def, status, kind)
   announce({ id })
 end
 
