@@ -300,7 +300,7 @@ impl Known {
         let key = words.find(|word| word.starts_with("sentinel_") && word.matches('_').count() == 2);
         if let Some(key) = key {
             key.clone_into(&mut self.key);
-            self.key_id = key.split('_').nth(1).unwrap_or_default().to_owned();
+            key.split('_').nth(1).unwrap_or_default().clone_into(&mut self.key_id);
         }
     }
 }
