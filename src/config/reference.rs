@@ -10,7 +10,11 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::{any::TypeId, fmt::Write, num::NonZeroU32};
+use std::{
+    any::TypeId,
+    fmt::{self, Write},
+    num::NonZeroU32,
+};
 
 use clap::{Arg, Args, Command};
 use toml::Value;
@@ -57,15 +61,15 @@ pub(crate) fn reference() -> String {
         text.push('\n');
         text += &prose(&key.meaning);
         text += &prose(&key.facts());
-        text += &format!("#{} = {}\n", key.name, key.shown());
+        line(&mut text, format_args!("#{} = {}", key.name, key.shown()));
     }
     for table in Table::all() {
         text.push('\n');
         text += &prose(table.meaning);
-        text += &format!("#[{}]\n", table.header);
+        line(&mut text, format_args!("#[{}]", table.header));
         for TableKey { name, meaning, form, default, value } in table.keys {
             text += &prose(&format!("{meaning} {form}. Default: {default}."));
-            text += &format!("#{name} = {value}\n");
+            line(&mut text, format_args!("#{name} = {value}"));
         }
     }
     text
@@ -146,6 +150,12 @@ impl Kind {
 /// Whether a default is a value, or words about one.
 fn is_value(default: &str) -> bool {
     default.split(", ").all(|item| !item.contains(' '))
+}
+
+/// Adds a line to a text.
+fn line(text: &mut String, line: fmt::Arguments<'_>) {
+    // To a text that is in memory.
+    writeln!(text, "{line}").expect("there is room");
 }
 
 /// Sentences as comments that are not to be uncommented.
