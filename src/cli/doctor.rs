@@ -68,7 +68,7 @@ fn examine(config: &Config) -> Result<Vec<Finding>> {
     findings.extend(runtime.block_on(store(config, listener)));
     findings.extend(config.tls.as_ref().map(|files| certificate::look(&files.cert)));
     spinner.set_message("the plugins");
-    let plugins::Admitted { findings: found, memory_limits } = plugins::look(config);
+    let plugins::Seen { findings: found, memory_limits } = plugins::look(config);
     findings.extend(found);
     findings.extend(machine::look(config, &memory_limits));
     findings.push(disk::look(&config.data_dir));

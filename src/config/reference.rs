@@ -10,7 +10,11 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::{any::TypeId, fmt::Write, num::NonZeroU32};
+use std::{
+    any::TypeId,
+    fmt::{self, Write},
+    num::NonZeroU32,
+};
 
 use clap::{Arg, Args, Command};
 use toml::Value;
@@ -54,14 +58,18 @@ enum Kind {
 pub(crate) fn reference() -> String {
     let mut parts = vec![prose(INTRO)];
     for key in Key::all() {
-        let line = format!("#{} = {}\n", key.name, key.shown());
-        parts.extend(["\n".to_owned(), prose(&key.meaning), prose(&key.facts()), line]);
+        text.push('\n');
+        text += &prose(&key.meaning);
+        text += &prose(&key.facts());
+        line(&mut text, format_args!("#{} = {}", key.name, key.shown()));
     }
     for table in Table::all() {
-        parts.extend(["\n".to_owned(), prose(table.meaning), format!("#[{}]\n", table.header)]);
+        text.push('\n');
+        text += &prose(table.meaning);
+        line(&mut text, format_args!("#[{}]", table.header));
         for TableKey { name, meaning, form, default, value } in table.keys {
-            let meaning = prose(&format!("{meaning} {form}. Default: {default}."));
-            parts.extend([meaning, format!("#{name} = {value}\n")]);
+            text += &prose(&format!("{meaning} {form}. Default: {default}."));
+            line(&mut text, format_args!("#{name} = {value}"));
         }
     }
     parts.concat()
@@ -142,6 +150,12 @@ impl Kind {
 /// Whether a default is a value, or words about one.
 fn is_value(default: &str) -> bool {
     default.split(", ").all(|item| !item.contains(' '))
+}
+
+/// Adds a line to a text.
+fn line(text: &mut String, line: fmt::Arguments<'_>) {
+    // To a text that is in memory.
+    writeln!(text, "{line}").expect("there is room");
 }
 
 /// Sentences as comments that are not to be uncommented.

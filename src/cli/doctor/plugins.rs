@@ -21,41 +21,41 @@ use crate::{
 };
 
 /// What was found, and the memory that attempts of what was admitted may have, in bytes.
-pub(super) struct Admitted {
+pub(super) struct Seen {
     pub(super) findings: Vec<Finding>,
     pub(super) memory_limits: Vec<usize>,
 }
 
 /// Admits all there are. Blocks while they are compiled, and must not be called on a runtime.
-pub(super) fn look(config: &Config) -> Admitted {
-    let mut found = Admitted { findings: Vec::new(), memory_limits: Vec::new() };
+pub(super) fn look(config: &Config) -> Seen {
+    let mut seen = Seen { findings: Vec::new(), memory_limits: Vec::new() };
     let admitter = match admitter(config) {
         Ok(admitter) => admitter,
         Err(error) => {
             let fix = "mend that first: no plugin can be looked at without an engine";
-            found.findings.push(Finding::failed("plugins", format!("{error:#}"), fix));
-            return found;
+            seen.findings.push(Finding::failed("plugins", format!("{error:#}"), fix));
+            return seen;
         }
     };
-    let files = files(&config.plugins, &mut found.findings);
+    let files = files(&config.plugins, &mut seen.findings);
     if files.is_empty() {
         let fix = "put NAME.wasm into a plugins directory, or name another with --plugins";
-        found.findings.push(Finding::warning("plugins", "there are none: tasks wait", fix));
+        seen.findings.push(Finding::warning("plugins", "there are none: tasks wait", fix));
     }
     for file in files {
         match admitter.admit(&file) {
             Ok(job) => {
-                found.memory_limits.push(job.plugin.limits().memory_bytes);
-                found.findings.push(well(&file, &job));
+                seen.memory_limits.push(job.plugin.limits().memory_bytes);
+                seen.findings.push(well(&file, &job));
             }
             Err(Refused { reason, .. }) => {
                 let reason = format!("{} is refused: {reason}", file.display());
                 let fix = "as it says; `sentinel job check` on the file tells more";
-                found.findings.push(Finding::failed("plugin", reason, fix));
+                seen.findings.push(Finding::failed("plugin", reason, fix));
             }
         }
     }
-    found
+    seen
 }
 
 fn admitter(config: &Config) -> anyhow::Result<Admitter> {

@@ -161,9 +161,31 @@ fn is_whole(text: &str) -> bool {
     if text.trim_end().ends_with('\\') || is_within_document(text) {
         return false;
     }
+    let text = filled_in(text);
     let mut shell = Command::new("sh");
-    let shell = shell.args(["-n", "-c", text]).stdout(Stdio::null()).stderr(Stdio::null());
+    let shell = shell.args(["-n", "-c", &text]).stdout(Stdio::null()).stderr(Stdio::null());
     shell.status().expect("a shell").success()
+}
+
+/// What the reader is to fill in, such as `<task_id>`, as a word: the shell would take it for files.
+fn filled_in(text: &str) -> String {
+    let mut pieces = text.split('<');
+    let mut filled = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match piece.split_once('>') {
+            Some((name, rest))
+                if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') =>
+            {
+                filled.push_str(name);
+                filled.push_str(rest);
+            }
+            _ => {
+                filled.push('<');
+                filled.push_str(piece);
+            }
+        }
+    }
+    filled
 }
 
 /// Whether a here-document has begun and not ended: shells do not mind.

@@ -118,15 +118,16 @@ impl Lab {
     fn prepare(&mut self, chapter: &Chapter<'_>, commands: &[Typed]) -> Result<(), String> {
         let first = commands.iter().find(|typed| listed(&typed.text).is_none());
         let Some(first) = first.filter(|_| self.servers.is_empty()) else { return Ok(()) };
-        let starts_some = matches!(units_started(&first.text), Some(("start", _)));
-        if is_server(&self.counterpart(&first.text)) || starts_some {
-            return Ok(());
-        }
         let units = units_of(chapter);
-        if units.is_empty() {
-            return self.serve("sentinel dev");
+        if !units.is_empty() {
+            let starts_them = matches!(units_started(&first.text), Some(("start", _)));
+            return if starts_them {
+                Ok(())
+            } else {
+                units.iter().try_for_each(|unit| self.serve_unit(unit))
+            };
         }
-        units.iter().try_for_each(|unit| self.serve_unit(unit))
+        if is_server(&self.counterpart(&first.text)) { Ok(()) } else { self.serve("sentinel dev") }
     }
 
     /// Runs a command, or looks at one that cannot run; whether it ran.

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::cluster::{self, LOG, Process};
 
-/// No command of the docs takes longer, in seconds: those that do not end are not meant to.
-pub(super) const LONGEST: &str = "90";
+/// No command of the docs takes longer, in seconds, also where a first build has nothing to go on.
+pub(super) const LONGEST: &str = "240";
 
 pub(super) struct Shell {
     dir: TempDir,

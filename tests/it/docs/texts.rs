@@ -81,6 +81,10 @@ pub(super) fn wrong_commands(page: &Page) -> Vec<String> {
 
 /// Why `sentinel` does not take these arguments; its help is asked for, so nothing is done.
 fn wrong_command(arguments: &str) -> Option<String> {
+    // A shell takes the words apart, and must not find anything else to do.
+    if arguments.contains(['|', ';', '&', '$']) {
+        return Some("it is more than one command: that belongs into a block".to_owned());
+    }
     // What the reader is to fill in, the shell would take for files.
     let arguments = arguments.replace(['<', '>'], "");
     let script = format!("exec \"$0\" {arguments} --help");
