@@ -57,15 +57,15 @@ pub(crate) fn reference() -> String {
         text.push('\n');
         text += &prose(&key.meaning);
         text += &prose(&key.facts());
-        text += &format!("#{} = {}\n", key.name, key.shown());
+        text.extend(["#", &key.name, " = ", &key.shown().to_string(), "\n"]);
     }
     for table in Table::all() {
         text.push('\n');
         text += &prose(table.meaning);
-        text += &format!("#[{}]\n", table.header);
+        text.extend(["#[", table.header, "]\n"]);
         for TableKey { name, meaning, form, default, value } in table.keys {
             text += &prose(&format!("{meaning} {form}. Default: {default}."));
-            text += &format!("#{name} = {value}\n");
+            text.extend(["#", name, " = ", &value, "\n"]);
         }
     }
     text

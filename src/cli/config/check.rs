@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[derive(Args)]
-pub(super) struct CheckArgs {
+pub(in crate::cli) struct CheckArgs {
     #[command(flatten)]
     told: Told,
     /// How to show what is in force
