@@ -61,15 +61,15 @@ pub(crate) fn reference() -> String {
         text.push('\n');
         text += &prose(&key.meaning);
         text += &prose(&key.facts());
-        line(&mut text, format_args!("#{} = {}", key.name, key.shown()));
+        text.extend(["#", &key.name, " = ", &key.shown().to_string(), "\n"]);
     }
     for table in Table::all() {
         text.push('\n');
         text += &prose(table.meaning);
-        line(&mut text, format_args!("#[{}]", table.header));
+        text.extend(["#[", table.header, "]\n"]);
         for TableKey { name, meaning, form, default, value } in table.keys {
             text += &prose(&format!("{meaning} {form}. Default: {default}."));
-            line(&mut text, format_args!("#{name} = {value}"));
+            text.extend(["#", name, " = ", &value, "\n"]);
         }
     }
     parts.concat()
