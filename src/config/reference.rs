@@ -56,23 +56,23 @@ enum Kind {
 
 /// The whole reference.
 pub(crate) fn reference() -> String {
-    let mut parts = vec![prose(INTRO)];
+    let mut text = prose(INTRO);
     for key in Key::all() {
         text.push('\n');
         text += &prose(&key.meaning);
         text += &prose(&key.facts());
-        text.extend(["#", &key.name, " = ", &key.shown().to_string(), "\n"]);
+        line(&mut text, format_args!("#{} = {}", key.name, key.shown()));
     }
     for table in Table::all() {
         text.push('\n');
         text += &prose(table.meaning);
-        text.extend(["#[", table.header, "]\n"]);
+        line(&mut text, format_args!("#[{}]", table.header));
         for TableKey { name, meaning, form, default, value } in table.keys {
             text += &prose(&format!("{meaning} {form}. Default: {default}."));
-            text.extend(["#", name, " = ", &value, "\n"]);
+            line(&mut text, format_args!("#{name} = {value}"));
         }
     }
-    parts.concat()
+    text
 }
 
 impl Key {
