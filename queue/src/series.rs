@@ -208,6 +208,8 @@ impl Queue {
     /// queue and job. After an error the same is told again by the next call: it is counted once.
     pub async fn observe(&self) -> Result<usize, StoreError> {
         let mut told = 0;
+        // What was sent before and not answered for comes first, and then what came since.
+        let mut is_behind = self.seen.tally().is_unanswered();
         loop {
             let Some(batch) = self.seen.tally().take() else { return Ok(told) };
             let mut args = vec![text(&self.seen.teller), text(&batch.number)];
@@ -218,8 +220,8 @@ impl Queue {
             told += batch.sums.len();
             let mut tally = self.seen.tally();
             tally.told(batch.number);
-            // What came meanwhile is for the next time.
-            if !tally.has_more() {
+            // What comes meanwhile is for the next time.
+            if !tally.has_more() && !std::mem::take(&mut is_behind) {
                 return Ok(told);
             }
         }

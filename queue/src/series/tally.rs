@@ -63,6 +63,11 @@ impl Tally {
         self.unanswered.clone()
     }
 
+    /// Whether something was told and the store has not answered for it.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
     /// Whether something was taken out that has not been told.
     pub(super) fn has_more(&self) -> bool {
         !self.taken.is_empty()

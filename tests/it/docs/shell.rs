@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::cluster::{self, LOG, Process};
 
 /// No command of the docs takes longer, in seconds, also where a first build has nothing to go on.
-pub(super) const LONGEST: &str = "240";
+pub(super) const LONGEST: &str = "400";
 
 pub(super) struct Shell {
     dir: TempDir,
