@@ -51,7 +51,7 @@ const REGISTER: Duration = Duration::from_secs(120);
     get, path = "/v1/tasks/{id}/events", operation_id = "follow_task", tag = "tasks",
     params(("id" = kind::TaskId, Path, description = "The task's id.")),
     responses(
-        (status = 200, description = "Server-sent events named `task`, each with the task as data, without payload, result and history; the last, named `end`, has the whole task. A client that connects again gets the present state first.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events named `task`, each with the task as data, without payload, result and history; the last, named `end`, has the whole task. A client that connects again gets the present state first.", body = kind::ServerSentEvent, content_type = "text/event-stream"),
     )
 )]
 pub(crate) async fn task(
@@ -152,7 +152,7 @@ fn seen(task: &Listed) -> String {
     get, path = "/v1/events", operation_id = "follow_ends", tag = "tasks",
     params(("Last-Event-ID" = Option<kind::EventId>, Header, description = "The id of the last event that was heard: goes on after it, as far back as finished tasks are kept.")),
     responses(
-        (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history; before them an id alone, for a client that is cut off before it hears of any. After a cut, an event may be heard twice; none is left out.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events named `COMPLETED`, `FAILED` and `CANCELLED`, each with the task as data, without payload, result and history; before them an id alone, for a client that is cut off before it hears of any. After a cut, an event may be heard twice; none is left out.", body = kind::ServerSentEvent, content_type = "text/event-stream"),
     )
 )]
 pub(crate) async fn ends(

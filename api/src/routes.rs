@@ -51,8 +51,11 @@ impl Needs {
         let Some(path) = path else { return Need::Key };
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let Some(methods) = self.needs.get(path) else { return Need::Scope(Admin) };
-        // An address that is there and does not take the method says so to whoever has a key.
-        methods.iter().find(|(taken, _)| taken == method).map_or(Need::Key, |(_, need)| *need)
+        if let Some((_, need)) = methods.iter().find(|(taken, _)| taken == method) {
+            return *need;
+        }
+        // An address that is there and does not take the method says so to whoever may ask for it.
+        if methods.iter().all(|(_, need)| *need == Need::Nothing) { Need::Nothing } else { Need::Key }
     }
 
     /// Whether there is a page for people at a path.

@@ -56,6 +56,12 @@ kinds! {
     ScheduleName = text("^[a-z0-9][a-z0-9._-]{0,54}$").examples(["nightly-report"]),
     /// A word to find tasks by.
     Tag = text("^[A-Za-z0-9._:/=@-]{1,64}$").examples(["customer:42"]),
+    /// One server-sent event: its name, its data, which is JSON, and the id by which one goes on after it.
+    ServerSentEvent = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("event", ObjectBuilder::new().schema_type(Type::String))
+        .property("data", ObjectBuilder::new().schema_type(Type::String))
+        .property("id", ObjectBuilder::new().schema_type(Type::String)),
     /// By which a submit is known that is sent again: visible ASCII characters.
     IdempotencyKey = text("^[!-~]{1,200}$").examples(["order-4711"]),
     /// An idempotency key as a header: the key, or the key between quotes.
