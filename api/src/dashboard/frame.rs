@@ -20,34 +20,16 @@ pub(super) const THEME_COOKIE: &str = "sentinel_theme";
 pub(crate) enum Section {
     Overview,
     Tasks,
-    Queues,
-    Schedules,
-    Workers,
-    Jobs,
-    DeadLetters,
 }
 
 impl Section {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Overview,
-        Self::Tasks,
-        Self::Queues,
-        Self::Schedules,
-        Self::Workers,
-        Self::Jobs,
-        Self::DeadLetters,
-    ];
+    pub(crate) const ALL: [Self; 2] = [Self::Overview, Self::Tasks];
 
     /// What it is called.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Tasks => "Tasks",
-            Self::Queues => "Queues",
-            Self::Schedules => "Schedules",
-            Self::Workers => "Workers",
-            Self::Jobs => "Jobs",
-            Self::DeadLetters => "Dead letters",
         }
     }
 
@@ -56,11 +38,6 @@ impl Section {
         match self {
             Self::Overview => "/",
             Self::Tasks => "/tasks",
-            Self::Queues => "/queues",
-            Self::Schedules => "/schedules",
-            Self::Workers => "/workers",
-            Self::Jobs => "/jobs",
-            Self::DeadLetters => "/dead-letters",
         }
     }
 
@@ -199,12 +176,6 @@ impl Frame {
         self.allows(Scope::Operate)
     }
 
-    /// Whether one may submit tasks.
-    #[expect(dead_code, reason = "for the page of a job")]
-    pub(crate) fn may_submit(&self) -> bool {
-        self.allows(Scope::Submit)
-    }
-
     fn allows(&self, scope: Scope) -> bool {
         self.caller.as_ref().is_some_and(|caller| caller.grant().allows(scope))
     }
@@ -224,14 +195,14 @@ impl Frame {
         self.link(&format!("/tasks/{id}"))
     }
 
-    /// The page of a queue.
+    /// The tasks of a queue.
     pub(crate) fn queue(&self, name: &QueueName) -> Link {
-        self.link(&format!("/queues/{name}"))
+        self.link("/tasks").with("queue", name)
     }
 
-    /// The page of a job.
+    /// The tasks of a job.
     pub(crate) fn job(&self, name: &JobName) -> Link {
-        self.link(&format!("/jobs/{name}"))
+        self.link("/tasks").with("job", name)
     }
 
     /// Whether what a page opens says which namespace it is about: forms that are sent by GET lose what
@@ -307,7 +278,6 @@ mod tests {
             ("/tasks", Some(Section::Tasks)),
             ("/tasks/x/cancel", Some(Section::Tasks)),
             ("/tasksx", None),
-            ("/dead-letters", Some(Section::DeadLetters)),
             ("/login", None),
         ] {
             assert_eq!(Section::of(path), section, "{path}");

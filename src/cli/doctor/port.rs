@@ -24,15 +24,7 @@ pub(super) fn look(config: &Config) -> (Listener, Finding) {
     let listen = config.listen;
     match TcpListener::bind(listen) {
         Ok(_) => (Listener::Nobody, Finding::ok("port", format!("{listen} is free"))),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            if let Some(version) = served(config) {
-                let says = format!("{listen} is served by Sentinel {version}");
-                return (Listener::Sentinel, Finding::ok("port", says));
-            }
-            let fix = "stop what listens there, or choose another with --listen";
-            let says = format!("listen: {listen} is taken by another program");
-            (Listener::Other, Finding::failed("port", says, fix))
-        }
+        Err(error) if error.kind() == ErrorKind::AddrInUse => taken(config),
         Err(error) => {
             let fix = "choose an address of this machine, and a port from 1024 on, with --listen";
             (Listener::Other, Finding::failed("port", format!("listen: {listen}: {error}"), fix))
