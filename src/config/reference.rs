@@ -25,11 +25,12 @@ use super::ServerArgs;
 const WIDTH: usize = 100;
 
 const INTRO: &str = "\
-The configuration of Sentinel's servers: `sentinel dev`, `api` and `worker` read it from ./sentinel.toml, \
-or from the file that --config or SENTINEL_CONFIG names. A flag wins over the environment, the environment \
-over this file, and the file over the default. Each line that can be uncommented shows the default, or an \
-example where there is no fixed one. A list is written with commas in a flag or a variable. \
-`sentinel config check` tells what is in force, and from where.";
+The configuration of Sentinel's servers: `sentinel dev`, `api` and `worker` read it from \
+./sentinel.toml, or from the file that --config or SENTINEL_CONFIG names. A flag wins over the \
+environment, the environment over this file, and the file over the default. Each line that can be \
+uncommented shows the default, or an example where there is no fixed one; the keys of a table need \
+its [header], too. A list is written with commas in a flag or a variable. `sentinel config check` \
+tells what is in force, and from where.";
 
 /// One key of the file that is a flag, too.
 pub(super) struct Key {

@@ -103,7 +103,9 @@ fn the_defaults_that_it_shows_are_those_that_hold() {
     let keys: Vec<_> = keys.map(|key| format!("{} = ", key.name)).collect();
     assert!(keys.len() > 4, "{keys:?}");
     let text = uncommented(|line| keys.iter().any(|key| line.starts_with(key)));
-    assert_eq!(said(&resolve(&text)), said(&resolve("")));
+    // Tables have some keys of the same names.
+    let end = text.find("#[grants").expect("it is there");
+    assert_eq!(said(&resolve(&text[..end])), said(&resolve("")));
 
     // There is no fixed one of `cpu`.
     let text = uncommented(|line| !line.starts_with("cpu"));
