@@ -41,7 +41,7 @@ fn redis(config: &Config) -> Finding {
         };
     };
     match open_redis(url, ca) {
-        Ok(_) => Finding::ok("redis", format!("{} can be used", discreet(url))),
+        Ok(_) => Finding::ok("redis", format!("{} is a URL that can be used", discreet(url))),
         Err(error) => Finding::failed(
             "redis",
             format!("{error:#}"),

@@ -2,6 +2,7 @@
 
 use std::{fs, num::NonZeroU32};
 
+use indicatif::BinaryBytes;
 use rustix::process::{Resource, getrlimit};
 use sentinel_host::{
     engine::check_map_count,
@@ -55,11 +56,13 @@ fn descriptors(slots: NonZeroU32, most: Option<u64>) -> Finding {
 /// Whether the slots fit, and each plugin beside them.
 fn memory(slots: NonZeroU32, budget: u64, limits: &[usize]) -> Finding {
     let memory = MemoryBudget::new(budget, slots, limits.iter().copied());
-    let mib = |bytes: u64| size::format(bytes >> 20 << 20);
     if let Some(fit) = memory.too_many(budget, slots) {
         return Finding::failed(
             "concurrency",
-            format!("{slots} guests do not fit in the {} that this machine has for them", mib(budget)),
+            format!(
+                "{slots} guests do not fit in the {} that this machine has for them",
+                BinaryBytes(budget)
+            ),
             format!("give concurrency = {fit} at most, or more memory"),
         );
     }
@@ -69,16 +72,17 @@ fn memory(slots: NonZeroU32, budget: u64, limits: &[usize]) -> Finding {
             "concurrency",
             format!(
                 "with {slots} slots, a plugin that may have {} finds no room in {}",
-                mib(largest as u64),
-                mib(budget)
+                BinaryBytes(largest as u64),
+                BinaryBytes(budget)
             ),
             "lower concurrency or the plugin's memory, or give the machine more",
         );
     }
-    let reserve = (largest as u64).clamp(1, SLOT_RESERVE);
+    // As the budget reserves it, also while there is no plugin.
+    let reserve = limits.iter().max().map_or(SLOT_RESERVE, |most| SLOT_RESERVE.min(*most as u64));
     Finding::ok(
         "concurrency",
-        format!("{slots} slots of {} in {} for guests", size::format(reserve), mib(budget)),
+        format!("{slots} slots of {} in {} for guests", size::format(reserve), BinaryBytes(budget)),
     )
 }
 

@@ -49,7 +49,9 @@ pub(super) fn look(config: &Config) -> Seen {
                 seen.findings.push(well(&file, &job));
             }
             Err(Refused { reason, .. }) => {
-                let reason = format!("{} is refused: {reason}", file.display());
+                let name = file.display().to_string();
+                let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason);
+                let reason = format!("{name} is refused: {reason}");
                 let fix = "as it says; `sentinel job check` on the file tells more";
                 seen.findings.push(Finding::failed("plugin", reason, fix));
             }
