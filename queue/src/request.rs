@@ -134,6 +134,7 @@ pub fn new_task(bytes: &Bytes, namespace: &Namespace) -> Result<NewTask, Refused
 /// Takes the body of a batch apart: `{"tasks": […]}`.
 pub fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>, Refused> {
     let mut fields = Fields::of(text(bytes)?, "", &["tasks"])?;
+    check_all_but("tasks", &fields)?;
     let rule = format!("must be an array of 1 to {MAX_BATCH} tasks");
     let items = fields.require("tasks", |raw| {
         let items = serde_json::from_str::<Vec<&RawValue>>(raw.get()).map_err(|_| rule.clone())?;
@@ -167,6 +168,15 @@ pub fn batch(bytes: &Bytes, namespace: &Namespace) -> Result<Vec<NewTask>, Refus
     if errors.is_empty() { Ok(tasks) } else { Err(Refused::fields(errors)) }
 }
 
+/// Refuses fields that are not acceptable JSON; one is checked by itself.
+fn check_all_but(itself: &str, fields: &Fields<'_>) -> Result<(), Refused> {
+    for (name, raw) in fields.left.iter().filter(|(name, _)| **name != itself) {
+        check_json(raw.get().as_bytes())
+            .map_err(|reason| Refused::of(Why::Malformed, format!("{name}: {reason}")))?;
+    }
+    Ok(())
+}
+
 /// One task, if it is whole, and what is wrong. `earlier` are the tasks before it in its batch,
 /// which it may name by their number.
 fn task_of(
@@ -175,13 +185,7 @@ fn task_of(
     namespace: &Namespace,
     earlier: &[TaskId],
 ) -> Result<(Option<NewTask>, Vec<FieldError>), Refused> {
-    for (name, raw) in &fields.left {
-        // The payload is checked by itself.
-        if *name != "payload" {
-            check_json(raw.get().as_bytes())
-                .map_err(|reason| Refused::of(Why::Malformed, format!("{name}: {reason}")))?;
-        }
-    }
+    check_all_but("payload", &fields)?;
     let payload = if let Some(raw) = fields.left.remove("payload") {
         payload(body, raw, &mut fields)?
     } else {
