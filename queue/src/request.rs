@@ -248,6 +248,7 @@ fn when(fields: &mut Fields<'_>) -> Option<When> {
 /// What a waiting task is to change.
 pub fn reschedule(bytes: &Bytes) -> Result<(Option<When>, Option<Priority>), Refused> {
     let mut fields = Fields::of(text(bytes)?, "", &["run_at", "delay", "priority"])?;
+    check_all_but("", &fields)?;
     let when = when(&mut fields);
     let priority = fields.take("priority", priority);
     let errors = fields.finish();
@@ -264,6 +265,7 @@ pub fn reschedule(bytes: &Bytes) -> Result<(Option<When>, Option<Priority>), Ref
 pub fn queue_settings(bytes: &Bytes) -> Result<QueueSettings, Refused> {
     const KNOWN: &[&str] = &["rate", "concurrency", "per_key", "aging", "defaults"];
     let mut fields = Fields::of(text(bytes)?, "", KNOWN)?;
+    check_all_but("", &fields)?;
     let settings = QueueSettings {
         rate: fields.take_object("rate", &["starts", "per"], |fields| Rate {
             starts: fields.require("starts", |raw| count(raw, 1, 1_000_000)).unwrap_or(1),
@@ -293,6 +295,7 @@ pub struct NewKey {
 pub fn new_key(bytes: &Bytes) -> Result<NewKey, Refused> {
     const KNOWN: &[&str] = &["name", "scopes", "namespace", "jobs", "queues", "rate", "expires_at"];
     let mut fields = Fields::of(text(bytes)?, "", KNOWN)?;
+    check_all_but("", &fields)?;
     let name = fields.require("name", key_name);
     let scopes = fields.require("scopes", scopes);
     let namespace = fields.take("namespace", parsed);
@@ -345,6 +348,7 @@ pub fn schedule(
     const KNOWN: &[&str] = &["cron", "timezone", "catch_up", "paused", "task"];
     const CATCH_UP: &str = "must be \"latest\", \"all\" or \"none\"";
     let mut fields = Fields::of(text(bytes)?, "", KNOWN)?;
+    check_all_but("task", &fields)?;
     let cron = fields.require("cron", |raw| {
         let text: String = json(raw, "must be a cron expression, such as \"0 9 * * 1-5\"")?;
         text.parse::<Cron>().map_err(|error| error.to_string())
@@ -398,6 +402,7 @@ fn zone(raw: &RawValue) -> Result<Zone, String> {
 /// An operation on many tasks, and whether it only counts.
 pub fn operation(bytes: &Bytes, namespace: &Namespace) -> Result<(OperationKind, Filter, bool), Refused> {
     let mut fields = Fields::of(text(bytes)?, "", &["kind", "filter", "dry_run"])?;
+    check_all_but("", &fields)?;
     let kind = fields.require("kind", |raw| {
         let word: String = json(raw, "must be \"cancel\" or \"redrive\"")?;
         match word.as_str() {

@@ -74,21 +74,29 @@ impl Browser {
 
     /// Clicks on what this CSS selector finds.
     pub(crate) fn click(&self, selector: &str) {
-        let clicked = async { self.client.find(Locator::Css(selector)).await?.click().await };
-        self.runtime.block_on(clicked).unwrap_or_else(|error| panic!("{selector}: {error}"));
+        self.click_on(Locator::Css(selector));
+    }
+
+    /// Clicks on what is there: a page that is live may have put another in its place meanwhile.
+    fn click_on(&self, what: Locator<'_>) {
+        wait_for("what to click on", || {
+            let clicked = async { self.client.find(what).await?.click().await };
+            match self.runtime.block_on(clicked) {
+                Ok(()) => Some(()),
+                Err(error) if error.is_stale_element_reference() => None,
+                Err(error) => panic!("{what:?}: {error}"),
+            }
+        });
     }
 
     /// Clicks on the link whose text holds this.
     pub(crate) fn follow(&self, text: &str) {
-        let clicked = async { self.client.find(Locator::XPath(&containing("a", text))).await?.click().await };
-        self.runtime.block_on(clicked).unwrap_or_else(|error| panic!("{text}: {error}"));
+        self.click_on(Locator::XPath(&containing("a", text)));
     }
 
     /// Presses the button whose text holds this.
     pub(crate) fn press(&self, text: &str) {
-        let pressed =
-            async { self.client.find(Locator::XPath(&containing("button", text))).await?.click().await };
-        self.runtime.block_on(pressed).unwrap_or_else(|error| panic!("{text}: {error}"));
+        self.click_on(Locator::XPath(&containing("button", text)));
     }
 
     /// What one reads on the page.

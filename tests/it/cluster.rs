@@ -223,6 +223,16 @@ impl Api {
         });
     }
 
+    /// Waits until workers have these jobs: to compile them takes its time on a busy machine.
+    pub(crate) fn wait_for_jobs(self, jobs: &[&str]) {
+        wait_for("the jobs", || {
+            let known = self.get("/v1/jobs").json();
+            let known: Vec<_> =
+                known["jobs"].as_array()?.iter().filter_map(|job| job["name"].as_str()).collect();
+            jobs.iter().all(|job| known.contains(job)).then_some(())
+        });
+    }
+
     fn workers(self) -> usize {
         self.get("/v1/workers").json()["workers"].as_array().map_or(0, Vec::len)
     }
@@ -321,6 +331,7 @@ impl Dev {
         let (api, address) = free_address();
         let process = Process::start(&["dev", "--listen", &address], dir.path());
         api.wait_until_ready(1);
+        api.wait_for_jobs(jobs);
         Self { api, process, dir, address }
     }
 

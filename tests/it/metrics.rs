@@ -12,7 +12,7 @@ use std::{
 use sentinel_testkit::wait_for;
 
 use self::openmetrics::{Families, parse};
-use crate::cluster::{Api, Stack, free_address};
+use crate::cluster::{Api, JOBS, Stack, free_address};
 
 fn scrape(api: Api) -> Families {
     let answer = api.get("/metrics");
@@ -52,6 +52,7 @@ fn eventful() -> (Stack, Families) {
     assert_eq!(api.post(&format!("/v1/tasks/{cancelled}/cancel"), "").status, 200);
     let mut worker = stack.worker(&[]);
     api.wait_until_ready(1);
+    api.wait_for_jobs(JOBS);
     let done = submit(api, r#"{"job":"count-primes","limit":100000}"#);
     let failed = submit(api, r#"{"job":"hostile","do":"trap"}"#);
     for id in [done, failed] {

@@ -250,6 +250,7 @@ mod tests {
             Script::Schedules,
             Script::SchedulesDue,
             Script::Audit,
+            Script::Namespaces,
             Script::Totals,
             Script::Stats,
             Script::Queues,

@@ -122,6 +122,7 @@ fn serves(text: &str, port: Option<u16>, shell: &Shell) -> bool {
     }
     // A client would not trust the certificate of a test.
     let is_dev = is(text, "sentinel dev") && !text.contains("--tls-cert");
-    let workers = format!("sentinel worker list --output json --server http://127.0.0.1:{port}");
-    !is_dev || has_said(&workers, "\"instance\"")
+    // The last that is compiled of those that a lab has.
+    let jobs = format!("sentinel job list --output json --server http://127.0.0.1:{port}");
+    !is_dev || ["example-task", "noop"].iter().all(|job| has_said(&jobs, job))
 }
