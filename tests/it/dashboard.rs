@@ -57,7 +57,7 @@ fn a_stranger_finds_out_why_a_task_failed_in_one_click() {
     scene.api().submit(r#"{"payload":{"job":"example-task"}}"#);
     let id = scene.failure(&json!({ "job": "hostile", "do": "panic", "message": "the disk is full" }));
     scene.go("/");
-    scene.browser.follow("the disk is full");
+    scene.browser.follow("wasm `unreachable`");
     scene.wait_until_at(&format!("/tasks/{id}"));
     let text = scene.browser.text();
     for said in ["Why it failed", "trap", "the disk is full", "Backtrace of the guest"] {
@@ -105,7 +105,7 @@ fn a_page_that_is_open_shows_what_is_new() {
     let scene = Scene::start();
     scene.browser.run("window.isSamePage = true; arguments[0]()", vec![]);
     scene.browser.wait_for_text("live");
-    scene.failure(&json!({ "job": "hostile", "do": "panic", "message": "just now" }));
+    scene.failure(&json!({ "job": "hostile", "do": "permanent", "message": "just now" }));
     scene.browser.wait_for_text("just now");
     assert_eq!(scene.browser.run("arguments[0](window.isSamePage)", vec![]), true, "it was not loaded again");
     // Whoever wants it to stand still, makes it.
@@ -160,7 +160,7 @@ fn whoever_has_no_mouse_gets_everywhere() {
 fn what_users_gave_does_nothing_in_a_browser() {
     let scene = Scene::start();
     let evil = "<script>window.harmed = 1</script><img src=x onerror=\"window.harmed = 2\">\" onmouseover=\"window.harmed = 3\" javascript:window.harmed=4";
-    let payload = json!({ "job": "hostile", "do": "panic", "message": evil, evil: evil });
+    let payload = json!({ "job": "hostile", "do": "permanent", "message": evil, evil: evil });
     let id = scene.failure(&payload);
     for path in
         ["/".to_owned(), "/tasks".into(), format!("/tasks/{id}"), format!("/tasks?tag={}", "%3Cscript%3E")]

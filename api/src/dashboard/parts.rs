@@ -27,7 +27,7 @@ impl Badge {
         match self.status {
             Status::Queued => "≡",
             Status::Scheduled => "◷",
-            Status::Blocked => "⧗",
+            Status::Blocked => "◇",
             Status::InProgress => "▶",
             Status::Completed => "✓",
             Status::Failed => "✕",

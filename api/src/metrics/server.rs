@@ -75,11 +75,40 @@ impl fmt::Debug for Metrics {
     }
 }
 
+impl Refusal {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::PeerShare => "peer_share",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+impl Ending {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Idle => "idle",
+            Self::SlowHeaders => "slow_headers",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
 impl Default for Numbers {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("sentinel_http");
         let (connections, accepted, panics) = (Gauge::default(), Counter::default(), Counter::default());
-        let (refused, ended, requests) = (Family::default(), Family::default(), Family::default());
+        let (refused, ended) = (Family::<Reason, Counter>::default(), Family::<Reason, Counter>::default());
+        let requests = Family::default();
+        // All there can be are told from the start on, so that the first is seen as a change.
+        for reason in [Refusal::PeerShare, Refusal::Tls].map(Refusal::reason) {
+            drop(refused.get_or_create(&Reason { reason }));
+        }
+        for reason in [Ending::Silent, Ending::Idle, Ending::SlowHeaders, Ending::Stalled].map(Ending::reason)
+        {
+            drop(ended.get_or_create(&Reason { reason }));
+        }
         let times = Family::new_with_constructor((|| Histogram::new(BOUNDS)) as fn() -> Histogram);
         registry.register("connections", "Connections that are open", connections.clone());
         registry.register("connections_accepted", "Connections that were accepted", accepted.clone());
@@ -110,21 +139,11 @@ impl Metrics {
     }
 
     pub(crate) fn refused(&self, why: Refusal) {
-        let reason = match why {
-            Refusal::PeerShare => "peer_share",
-            Refusal::Tls => "tls",
-        };
-        self.0.refused.get_or_create(&Reason { reason }).inc();
+        self.0.refused.get_or_create(&Reason { reason: why.reason() }).inc();
     }
 
     pub(crate) fn ended(&self, why: Ending) {
-        let reason = match why {
-            Ending::Silent => "silent",
-            Ending::Idle => "idle",
-            Ending::SlowHeaders => "slow_headers",
-            Ending::Stalled => "stalled",
-        };
-        self.0.ended.get_or_create(&Reason { reason }).inc();
+        self.0.ended.get_or_create(&Reason { reason: why.reason() }).inc();
     }
 
     /// Counts a request to a declared path; none: there is nothing at its address.

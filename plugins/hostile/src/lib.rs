@@ -129,7 +129,7 @@ enum Act {
     /// Fails so, with a delay.
     RetryAfter { ms: u64 },
     /// Fails so.
-    Permanent,
+    Permanent { message: Option<String> },
     /// Fails so that it is tried again, until this attempt; from then on returns the attempt's
     /// number.
     OkFrom { attempt: u32 },
@@ -264,7 +264,9 @@ fn act_out(act: Act, task: Task) -> Result<String, Failure> {
 
         Act::Retryable => return Err(Failure::Retryable("as asked".into())),
         Act::RetryAfter { ms } => return Err(Failure::RetryAfter((ms, "as asked".into()))),
-        Act::Permanent => return Err(Failure::Permanent("as asked".into())),
+        Act::Permanent { message } => {
+            return Err(Failure::Permanent(message.unwrap_or_else(|| "as asked".into())));
+        }
         Act::OkFrom { attempt } if task.attempt < attempt => {
             return Err(Failure::Retryable("as asked".into()));
         }

@@ -236,7 +236,7 @@ impl Shop {
             )),
             "sync-crm" if id.ends_with('7') && chance < 995 => Some((
                 ErrorKind::Trap,
-                "panicked at src/lib.rs:87:31: index out of bounds: the len is 3 but the index is 7",
+                "wasm trap: wasm `unreachable` instruction executed",
                 Some(
                     "0: sync_crm::merge_fields\n       at src/lib.rs:87:31\n1: sync_crm::run\n       at src/lib.rs:41:5\n2: sentinel:job/handler@0.1.0#run",
                 ),
