@@ -51,11 +51,12 @@ fn assert_none(found: &[String], how: &str) {
 /// How many headings are tried at once: most of the time is waiting.
 const AT_ONCE: usize = 4;
 
+/// Asked for by `cargo xtask docs`: it takes all of the machine for minutes, which the other tests need.
 #[test]
 fn every_command_of_the_docs_runs_or_is_listed() {
+    let Ok(wanted) = std::env::var(mapping::WANTED) else { return };
     let pages = pages();
     let mut chapters: Vec<_> = pages.iter().flat_map(Page::chapters).collect();
-    let wanted = std::env::var(mapping::WANTED).unwrap_or_default();
     chapters.retain(|chapter| chapter.to_string().contains(&wanted));
     let next = AtomicUsize::new(0);
     let (failures, ran) = (Mutex::new(Vec::new()), AtomicUsize::new(0));

@@ -35,6 +35,7 @@ usage: cargo xtask COMMAND
   schemathesis  requests made from the OpenAPI document, good and bad ones, at least CASES of them (a
                 minute's worth unless said): what it says is what the server does; needs Python:
                 cargo xtask schemathesis [CASES]
+  docs          the commands of README.md and docs/*.md, each typed against real servers
   languages     jobs in Rust, JavaScript and Python, and an interpreter as a job, from nothing to a
                 result; not part of `test`: needs Node.js, Python and their package registries
   bench         measure it, optimised; options: cargo xtask bench --help
@@ -66,6 +67,7 @@ fn run() -> Result<()> {
         ["chaos", ref options @ ..] => chaos::run(options),
         ["abuse", ref options @ ..] => abuse::run_for(options),
         ["schemathesis", ref options @ ..] => schemathesis::run(options),
+        ["docs"] => test::run_docs(),
         ["languages"] => languages::run(),
         ["bench", ref options @ ..] => bench::run_bench(options),
         ["screenshots"] => screenshots::run(),

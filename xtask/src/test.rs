@@ -41,6 +41,20 @@ pub(crate) fn run_gate() -> Result<()> {
     step("chaos", || chaos::run_built(&["--minutes", "2", "--seed", "1"]))
 }
 
+/// Types the commands of the docs.
+pub(crate) fn run_docs() -> Result<()> {
+    step("set up", || {
+        setup::servers_and_guests()?;
+        setup::clients()
+    })?;
+    step("guests", guests::build)?;
+    step("docs", || {
+        run(&mut cargo(&["build", "--locked", "--workspace"]))?;
+        let mut tests = cargo(&["test", "--locked", "--workspace", "--test", "it", "--", "docs::"]);
+        run(tests.env("SENTINEL_TEST_PLUGINS", guests::built_dir()).env("SENTINEL_DOCS", ""))
+    })
+}
+
 fn in_plugins(args: &[&str]) -> Command {
     let mut command = cargo(args);
     command.current_dir(root().join("plugins")).env("CARGO_TARGET_DIR", guests::target_dir());

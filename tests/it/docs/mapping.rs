@@ -15,7 +15,7 @@ extend tests/it/docs/mapping.rs:
   ENDS_WITH    commands whose exit code is meant not to be 0
 What is no command is a `text` block. SENTINEL_DOCS='docs/operations.md, Scale' tries one heading alone.";
 
-/// The variable that names headings to try alone.
+/// The variable that names headings to try alone; empty, all.
 pub(super) const WANTED: &str = "SENTINEL_DOCS";
 
 /// Programs that are run. A command that begins with another must be listed below.
