@@ -50,7 +50,7 @@ impl Section {
     fn of(path: &str) -> Option<Self> {
         let within = |section: &Self| match section {
             Self::Overview => path == "/",
-            _ => {
+            Self::Tasks => {
                 path.strip_prefix(section.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
         };
