@@ -52,36 +52,12 @@ pub(crate) fn start(format: LogFormat) {
     match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => {
-            let json = WithTrace(Format::default().json().flatten_event(true));
-            let log = log.fmt_fields(JsonFields::new()).event_format(json);
-            log.with_writer(|| Escaping(io::stderr())).init();
+            let json = Format::default().json().flatten_event(true);
+            log.fmt_fields(JsonFields::new())
+                .event_format(WithTrace(json))
+                .with_writer(|| Escaping(io::stderr()))
+                .init();
         }
-    }
-}
-
-/// Escapes what JSON may leave as it is in a text and a terminal acts on: DEL and the controls above it.
-struct Escaping<W>(W);
-
-impl<W: Write> Write for Escaping<W> {
-    /// Takes whole lines, as they are logged.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-        let acts = |c: char| c.is_control() && c != '\n';
-        match text.contains(acts) {
-            false => self.0.write_all(line)?,
-            true => {
-                let escaped = text.chars().fold(String::new(), |escaped, c| match acts(c) {
-                    true => escaped + &format!("\\u{:04x}", u32::from(c)),
-                    false => escaped + c.encode_utf8(&mut [0; 4]),
-                });
-                self.0.write_all(escaped.as_bytes())?;
-            }
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }
 
@@ -118,4 +94,26 @@ fn ids<S: Subscriber + for<'a> LookupSpan<'a>>(context: &FmtContext<'_, S, JsonF
             fields.fields.contains("trace_id").then(|| serde_json::from_str(&fields.fields).ok())??;
         Some(format!(",\"trace_id\":{},\"span_id\":{}", fields.get("trace_id")?, fields.get("span_id")?))
     })
+}
+
+/// Escapes what JSON may leave as it is in a text and a terminal acts on: DEL and the controls above it.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    /// Takes whole lines, as they are logged.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let acts = |c: char| c.is_control() && c != '\n';
+        if text.contains(acts) {
+            let escape = |c: char| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+            self.0.write_all(text.chars().map(escape).collect::<String>().as_bytes())?;
+        } else {
+            self.0.write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
