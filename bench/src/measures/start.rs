@@ -23,6 +23,8 @@ pub(super) async fn run(options: &Options) -> Result<Vec<Sample>> {
     }
     // Compiles them.
     rig.start_worker(&options.worker_args())?;
+    rig.wait_for_workers().await?;
+    // Not before: a connection on which nothing is asked is closed after ten seconds.
     let mut client = rig.client().await?;
     let jobs = loop {
         rig.wait_for_workers().await?;
