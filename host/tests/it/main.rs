@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Case 19: a worker's wall clock may be wrong and may step. It has no say: leases are counted by
 /// the store's clock, and waits by one that only goes on. The looks at the wall clock are for people
-/// (when the worker was started, and when a plugin was admitted) for the age of cached code, and for the times of spans,
+/// (when the worker was started, and when a plugin was admitted), for the age of cached code, and for the times of spans,
 /// which collectors compare with those of other programs.
 #[test]
 fn the_wall_clock_has_no_say() {
