@@ -77,8 +77,10 @@ kinds! {
         .examples(["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]),
     /// The id of a trace (W3C Trace Context).
     TraceId = text("^[0-9a-f]{32}$").examples(["4bf92f3577b34da6a3ce929d0e0e4736"]),
-    /// Where its client's trace stands (the header `traceparent` of W3C Trace Context).
-    TraceParent = text("^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+    /// Where its client's trace stands (the header `traceparent` of W3C Trace Context); what does not read
+    /// as one is none, and refuses nothing.
+    TraceParent = ObjectBuilder::new()
+        .schema_type(Type::String)
         .examples(["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]),
     /// A task to wait for: its id; in a batch also `"#0"`, the number of an earlier task.
     Parent = AnyOfBuilder::new().item(TaskId::schema()).item(text("^#[0-9]+$")),
