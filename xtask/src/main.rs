@@ -1,5 +1,5 @@
-//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | schemathesis | languages |
-//! bench | screenshots | plugins | compose-test`.
+//! Sentinel's developer commands: `cargo xtask demo | test | chaos | abuse | schemathesis | docs |
+//! languages | bench | screenshots | plugins | compose-test`.
 //!
 //! Each sets up what it needs on a fresh machine; none needs anything installed by hand but Rust.
 
